@@ -1,0 +1,1 @@
+"""GuardCore's command line: parse, call the library, print."""

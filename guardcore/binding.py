@@ -1,0 +1,266 @@
+"""From a config to components: every name looked up, every option validated, all errors at once.
+
+Nothing heavy is imported here, and nothing is built: a ``Bound`` component knows how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from guardcore.config import RunConfig, Window
+from guardcore.errors import ConfigError, GuardcoreError, did_you_mean
+from guardcore.options import Options
+from guardcore.problems import problem_lines
+from guardcore.registry import Registered, Registry
+from guardcore.spec import Spec, SpecLike, Strategy, WeightedSpec
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A component that a config names: found, its options validated, not yet built."""
+
+    path: str
+    entry: Registered
+    options: Options
+    weight: float | None = None
+
+    def build(self) -> Any:
+        """Build the component.
+
+        Raises:
+            GuardcoreError: With the config path before the factory's own reason.
+        """
+        try:
+            return self.entry.build(self.options)
+        except GuardcoreError as error:
+            raise GuardcoreError(f"{self.path}: {error}") from error
+
+    def spec(self) -> dict[str, Any]:
+        """Return the spec with its qualified name and every option, as plain data."""
+        weight = {} if self.weight is None else {"weight": self.weight}
+        return {"use": self.entry.qualified, **weight, **self.options.model_dump(mode="json")}
+
+
+@dataclass(frozen=True)
+class Binding:
+    """All components of a run."""
+
+    backbone: Bound
+    sampler: Bound
+    eval_sampler: Bound
+    advantage: Bound
+    rewards: Mapping[str, Bound]
+    penalties: Mapping[str, Bound]
+    ratio: tuple[Bound, ...]
+    gradient_weight: tuple[Bound, ...]
+    train_prompts: Bound
+    eval_prompts: Bound | None
+    trackers: tuple[Bound, ...]
+    warnings: tuple[str, ...] = ()
+
+    def all(self) -> list[Bound]:
+        """Return every component that the run uses."""
+        one = [self.backbone, self.sampler, self.eval_sampler, self.advantage, self.train_prompts]
+        many = [*self.rewards.values(), *self.penalties.values(), *self.ratio]
+        prompts = [self.eval_prompts] if self.eval_prompts else []
+        return [*one, *prompts, *many, *self.gradient_weight, *self.trackers]
+
+
+def bind(config: RunConfig, registry: Registry) -> Binding:
+    """Look up and validate every component of ``config``.
+
+    Raises:
+        ConfigError: Every problem, each with its config path.
+    """
+    return _Binder(config, registry).bind()
+
+
+def validate_options(entry: Registered, options: Mapping[str, Any], path: str) -> Options:
+    """Return the validated options of one component.
+
+    Raises:
+        ConfigError: Every problem, each with its path.
+    """
+    try:
+        return entry.options.model_validate(dict(options))
+    except ValidationError as error:
+        raise ConfigError(problem_lines(error, entry.options, path)) from error
+
+
+def resolved(config: RunConfig, binding: Binding) -> dict[str, Any]:
+    """Return the config as plain data, with qualified names and every default written out."""
+    tree = config.model_dump(mode="json", by_alias=True)
+    tree["backbone"], tree["sampler"] = binding.backbone.spec(), binding.sampler.spec()
+    tree["advantage"] = binding.advantage.spec()
+    tree["evaluate"]["sampler"] = binding.eval_sampler.spec()
+    tree["reward"] = [bound.spec() for bound in binding.rewards.values()]
+    tree["penalty"] = [bound.spec() for bound in binding.penalties.values()]
+    tree["ratio"] = [bound.spec() for bound in binding.ratio]
+    tree["gradient_weight"] = [bound.spec() for bound in binding.gradient_weight]
+    tree["prompts"]["train"] = binding.train_prompts.spec()
+    if binding.eval_prompts:
+        tree["prompts"]["eval"] = binding.eval_prompts.spec()
+    tree["tracker"] = [bound.spec() for bound in binding.trackers]
+    return tree
+
+
+class _Binder:
+    """Collects problems while it binds."""
+
+    def __init__(self, config: RunConfig, registry: Registry) -> None:
+        self.config = config
+        self.registry = registry
+        self.problems: list[str] = []
+
+    def bind(self) -> Binding:
+        config = self.config
+        strategy = self._strategy()
+        parts = {
+            "backbone": self._one("backbone", config.backbone),
+            "sampler": self._one("sampler", config.sampler),
+            "eval_sampler": self._one("sampler", config.evaluate.sampler, "evaluate.sampler"),
+            "advantage": self._one("advantage", config.advantage),
+            "rewards": self._labelled("reward", config.reward),
+            "penalties": self._labelled("penalty", config.penalty),
+            "ratio": self._words("ratio_transform", "ratio", config.ratio, strategy.ratio),
+            "gradient_weight": self._words(
+                "gradient_weight",
+                "gradient_weight",
+                config.gradient_weight,
+                strategy.gradient_weight,
+            ),
+            "train_prompts": self._one("prompt_source", config.prompts.train, "prompts.train"),
+            "eval_prompts": config.prompts.eval
+            and self._one("prompt_source", config.prompts.eval, "prompts.eval"),
+            "trackers": self._many("tracker", "tracker", config.tracker),
+        }
+        self._check_rewards()
+        self._check_steps()
+        self._check_shares()
+        if self.problems:
+            raise ConfigError(self.problems)
+        return Binding(**parts, warnings=tuple(self._warnings(strategy)))  # type: ignore[arg-type]
+
+    def _one(self, kind: str, spec: Spec, path: str | None = None) -> Bound | None:
+        path = path or kind
+        weight = spec.weight if isinstance(spec, WeightedSpec) else None
+        try:
+            entry = self.registry.find(kind, spec.use)
+            return Bound(path, entry, validate_options(entry, spec.options, path), weight)
+        except ConfigError as error:
+            self.problems += error.problems
+        except GuardcoreError as error:
+            self.problems.append(f"{path}: {error}")
+        return None
+
+    def _many(self, kind: str, path: str, specs: tuple[Spec, ...]) -> tuple[Bound | None, ...]:
+        return tuple(self._one(kind, s, f"{path}.{place}") for place, s in enumerate(specs))
+
+    def _labelled(self, kind: str, specs: tuple[WeightedSpec, ...]) -> dict[str, Bound]:
+        """Label by short name; the second of one name is ``name#2``."""
+        labelled: dict[str, Bound] = {}
+        for bound in self._many(kind, kind, specs):
+            if bound is not None:
+                same = sum(b.entry.name == bound.entry.name for b in labelled.values())
+                labelled[bound.entry.name + (f"#{same + 1}" if same else "")] = bound
+        return labelled
+
+    def _strategy(self) -> Strategy:
+        """Return the config's strategy with the profile's options laid over its words."""
+        name = self.config.strategy
+        chosen = none = Strategy(ratio=())
+        if name is not None:
+            chosen = result = self._find_strategy(name, "strategy") or none
+        for named, patch in self.config.strategy_options.items():
+            path = f"strategy_options.{named}"
+            strategy = self._find_strategy(named, path)
+            patched = self._patched(strategy, patch, path) if strategy else none
+            if strategy is chosen:
+                result = patched
+        return chosen if name is None else result
+
+    def _find_strategy(self, name: str, path: str) -> Strategy | None:
+        try:
+            found = self.registry.find("strategy", name).factory
+        except GuardcoreError as error:
+            self.problems.append(f"{path}: {error}")
+            return None
+        return found if isinstance(found, Strategy) else None
+
+    def _patched(
+        self, strategy: Strategy, patch: Mapping[str, Mapping[str, Any]], path: str
+    ) -> Strategy:
+        ratio, weights = _specs(strategy.ratio), _specs(strategy.gradient_weight)
+        words = {spec.use for spec in (*ratio, *weights)}
+        for word in sorted(set(patch) - words):
+            hint = did_you_mean(word, words)
+            self.problems.append(f"{path}.{word}: the strategy has no such word{hint}")
+        return replace(
+            strategy,
+            ratio=[{**spec.model_dump(), **patch.get(spec.use, {})} for spec in ratio],
+            gradient_weight=[{**spec.model_dump(), **patch.get(spec.use, {})} for spec in weights],
+        )
+
+    def _words(
+        self, kind: str, path: str, own: tuple[Spec, ...] | None, strategy: Sequence[SpecLike]
+    ) -> tuple[Bound | None, ...]:
+        """Bind the config's own list, or else the strategy's."""
+        if own is not None:
+            return self._many(kind, path, own)
+        return self._many(kind, f"strategy {self.config.strategy}: {path}", _specs(strategy))
+
+    def _check_rewards(self) -> None:
+        if all(spec.weight == 0 for spec in self.config.reward):
+            self.problems.append("reward: at least one needs a weight other than 0")
+
+    def _check_steps(self) -> None:
+        rollout = self.config.rollout
+        steps, trainable = rollout.train_steps, rollout.num_inference_steps - 1
+        where = "rollout.train_steps"
+        if isinstance(steps, Window):
+            end = trainable if steps.to is None else steps.to
+            if end > trainable or steps.from_ + steps.size > end:
+                self.problems.append(
+                    f"{where}: a window of {steps.size} does not fit into steps "
+                    f"{steps.from_} to {end - 1}; the last step of "
+                    f"{rollout.num_inference_steps} is never trained"
+                )
+        elif steps != "all":
+            wrong = [step for step in steps if step >= trainable]
+            if wrong or not steps or len(set(steps)) < len(steps):
+                self.problems.append(
+                    f"{where}: expected different steps from 0 to {trainable - 1} "
+                    f"(the last one is never trained), received {list(steps)}"
+                )
+
+    def _check_shares(self) -> None:
+        rollout, train = self.config.rollout, self.config.train
+        batches = -(-rollout.groups * rollout.group_size // rollout.batch_size)
+        if train.samples_per_update == "share" and batches < train.updates_per_iteration:
+            self.problems.append(
+                f"train.updates_per_iteration: {train.updates_per_iteration} updates cannot share "
+                f"{batches} micro-batches; lower rollout.batch_size"
+            )
+
+    def _warnings(self, strategy: Strategy) -> list[str]:
+        config, warnings = self.config, []
+        sampler = config.sampler.use.rpartition(":")[2]
+        derived_for = () if config.gradient_weight is not None else strategy.samplers
+        if derived_for and sampler not in derived_for:
+            warnings.append(
+                f"strategy {config.strategy!r} was derived for {', '.join(derived_for)}, "
+                f"not for {sampler}: its gradient weight does not fit"
+            )
+        if config.train.updates_per_iteration == 1:
+            warnings.append(
+                "train.updates_per_iteration is 1: every ratio is 1, so no clip can act"
+            )
+        return warnings
+
+
+def _specs(words: Sequence[SpecLike]) -> tuple[Spec, ...]:
+    return tuple(Spec.model_validate(word) for word in words)

@@ -1,0 +1,113 @@
+"""Checkpoints: safetensors and JSON, written aside and renamed, with checksums.
+
+A directory ``checkpoints/iteration-NNNNNN`` is whole or it is not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from guardcore.errors import CheckpointError
+from guardcore.learner import State
+
+_NAME = re.compile(r"iteration-(\d{6,})")
+_STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One whole checkpoint on disk."""
+
+    path: Path
+    iteration: int
+
+    def load(self) -> tuple[State, dict[str, Any]]:
+        """Return its tensors by file, and its counters.
+
+        Raises:
+            CheckpointError: A file is missing or its checksum differs.
+        """
+        try:
+            record = json.loads((self.path / _STATE).read_text(encoding="utf-8"))
+            files: Mapping[str, str] = record["sha256"]
+            for name, checksum in files.items():
+                if _sha256(self.path / f"{name}.safetensors") != checksum:
+                    raise CheckpointError(f"{self.path}: {name}.safetensors has been altered")
+            state = {name: load_file(self.path / f"{name}.safetensors") for name in files}
+            return state, record["counters"]
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{self.path} is damaged: {error}") from error
+
+
+def save(
+    directory: Path, iteration: int, state: State, counters: Mapping[str, int], keep: int
+) -> Checkpoint:
+    """Write a checkpoint below ``directory``, then remove all but the newest ``keep``.
+
+    Raises:
+        CheckpointError: It could not be written; those before it are untouched.
+    """
+    target = directory / f"iteration-{iteration:06d}"
+    aside = directory.parent / ".writing"
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        directory.mkdir(exist_ok=True)
+        _write(aside, iteration, state, counters)
+        shutil.rmtree(target, ignore_errors=True)  # a damaged one, that resuming stepped over
+        aside.rename(target)
+        _sync(directory)
+    except Exception as error:  # safetensors reports a full disk as its own error
+        shutil.rmtree(aside, ignore_errors=True)
+        raise CheckpointError(
+            f"cannot write {target}: {error}; the checkpoints before it are untouched"
+        ) from error
+    for old in find(directory)[:-keep]:
+        shutil.rmtree(old.path, ignore_errors=True)
+    return Checkpoint(target, iteration)
+
+
+def find(directory: Path) -> list[Checkpoint]:
+    """Return the checkpoints below ``directory``, the newest last."""
+    if not directory.is_dir():
+        return []
+    matches = [(path, _NAME.fullmatch(path.name)) for path in directory.iterdir()]
+    found = [Checkpoint(path, int(match[1])) for path, match in matches if match]
+    return sorted(found, key=lambda checkpoint: checkpoint.iteration)
+
+
+def _write(aside: Path, iteration: int, state: State, counters: Mapping[str, int]) -> None:
+    checksums = {}
+    for name, tensors in state.items():
+        path = aside / f"{name}.safetensors"
+        save_file(tensors, path)
+        _sync(path)
+        checksums[name] = _sha256(path)
+    record = {"format": 1, "iteration": iteration, "counters": counters, "sha256": checksums}
+    path = aside / _STATE
+    path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    _sync(path)
+    _sync(aside)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,45 @@
+"""Where an iteration's time goes."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PHASES = ("encode", "forward", "decode", "reward", "update", "optimizer", "evaluate", "checkpoint")
+
+
+class Clock:
+    """Adds up seconds by phase; a phase within another counts towards the outer one.
+
+    On an accelerator a phase ends when the host goes on.
+    """
+
+    def __init__(self) -> None:
+        self._inside = False
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Count the time inside towards ``phase``."""
+        if self._inside:
+            yield
+            return
+        start, self._inside = time.perf_counter(), True
+        try:
+            yield
+        finally:
+            self._seconds[phase] += time.perf_counter() - start
+            self._inside = False
+
+    def lap(self) -> dict[str, float]:
+        """Return ``seconds/<phase>`` since the last lap, with ``rest`` and ``total``."""
+        now = time.perf_counter()
+        total, counted = now - self._start, dict(self._seconds)
+        self._seconds.clear()
+        self._start = now
+        counted["rest"] = total - sum(counted.values())
+        counted["total"] = total
+        return {f"seconds/{phase}": seconds for phase, seconds in counted.items()}

@@ -1,0 +1,130 @@
+"""What a component of each kind must be. Structural: nobody has to inherit from these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from guardcore.condition import Condition
+from guardcore.prompt import Prompt
+from guardcore.ratio import RatioTerms, StepContext
+from guardcore.schedule import Schedule, Step
+from guardcore.transition import Transition
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Parameter
+
+
+@runtime_checkable
+class PromptSource(Protocol):
+    """A sequence of prompts; one per split."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Prompt: ...
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A flow-matching image model.
+
+    Two optional methods: ``guidance(scale)``, a context manager under which guidance has another
+    scale (needed for ``evaluate.guidance_scale``), and ``blocks()``, the modules to shard.
+    """
+
+    def encode(self, prompts: Sequence[Prompt], height: int, width: int) -> Condition:
+        """Return one row a prompt; sizes in pixels."""
+
+    def schedule(self, steps: int, height: int, width: int) -> Schedule:
+        """Return the noise levels of ``steps`` denoising steps."""
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Return the shape of one row of latents, as diffusers' pipeline takes them."""
+
+    def velocity(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """Return the velocity ``[B, …]`` at ``x [B, …]``, ``sigma [B]``, guidance applied."""
+
+    def decode(self, x: Tensor, condition: Condition) -> Tensor:
+        """Return images ``[B, 3, H, W]`` in [0, 1]."""
+
+    def trainable(self) -> Mapping[str, Parameter]:
+        """Return what is trained under stable names: the checkpoint's and EMA's keys."""
+
+    def reference(self) -> AbstractContextManager[None]:
+        """Inside, ``velocity`` is that of the weights before any training."""
+
+    def save_adapter(self, directory: Path) -> None:
+        """Write what was trained in the form that the field's tools load."""
+
+    def load_adapter(self, directory: Path) -> None:
+        """Read what ``save_adapter`` wrote."""
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """One denoising step as a distribution. Stateless."""
+
+    def transition(self, velocity: Tensor, x: Tensor, step: Step) -> Transition:
+        """Return the Gaussian over the next latents, row by row."""
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """A judge of images."""
+
+    def __call__(self, images: Tensor, prompts: Sequence[Prompt], /) -> Tensor:
+        """Return one finite number an image ``[B]``, higher is better, in the images' order."""
+
+    def close(self) -> None:
+        """Release what the reward holds."""
+
+
+class Advantage(Protocol):
+    """From rewards to advantages, relative within groups."""
+
+    def __call__(
+        self, rewards: Mapping[str, Tensor], groups: Tensor, weights: Mapping[str, float], /
+    ) -> Tensor:
+        """Return ``[N]``, or ``[N, S]`` over the S trained steps, for rewards ``[N]`` each."""
+
+
+class RatioTransform(Protocol):
+    """A word on the importance ratio: pure, rows independent, no state."""
+
+    def __call__(self, terms: RatioTerms, context: StepContext, /) -> RatioTerms:
+        """Return new terms; the input is left alone."""
+
+
+class GradientWeight(Protocol):
+    """A positive factor on each row's surrogate."""
+
+    def __call__(self, context: StepContext, /) -> Tensor:
+        """Return ``[B]``, positive and finite."""
+
+
+class Penalty(Protocol):
+    """A term of the loss that is not about the advantage."""
+
+    def __call__(self, context: StepContext, /) -> Tensor:
+        """Return ``[B]``; the core multiplies by the config's coefficient."""
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """A receiver of metrics and images.
+
+    One optional method: ``progress(phase, done, total)`` is told how far a phase
+    (``train``, ``sample``, ``update``, ``evaluate``) has come.
+    """
+
+    def metrics(self, step: int, values: Mapping[str, float], /) -> None:
+        """Receive the figures of iteration ``step``."""
+
+    def images(self, step: int, name: str, images: Tensor, captions: Sequence[str], /) -> None:
+        """Receive images ``[B, 3, H, W]`` in [0, 1] with a caption each."""
+
+    def close(self) -> None:
+        """Flush and release; called exactly once, also after a failure."""

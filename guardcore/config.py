@@ -1,0 +1,143 @@
+"""A run's configuration: one YAML file ↔ one ``RunConfig``.
+
+Only ``backbone``, ``prompts`` and ``reward`` have no default. The defaults are the paper's
+(GRPO-Guard, arXiv 2510.22319, SD3.5-Medium).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from guardcore.spec import Spec, WeightedSpec
+from guardcore.tensors import Reduction
+
+
+class Section(BaseModel):
+    """A part of the config: frozen, unknown keys are refused."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False
+    )
+
+
+class Window(Section):
+    """An SDE window: ``size`` consecutive stochastic steps somewhere in ``[from, to)``."""
+
+    size: int = Field(ge=1, description="number of stochastic, trained steps")
+    from_: int = Field(0, ge=0, alias="from", description="first step that may be in the window")
+    to: int | None = Field(None, ge=1, description="end of the range, exclusive; null: the last")
+    choose: Literal["fixed", "random"] = Field(
+        "fixed", description="begin at `from`, or anew at random each iteration"
+    )
+
+
+def _steps_form(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "list"
+    return "window" if isinstance(value, dict | Window) else "all"
+
+
+TrainSteps = Annotated[
+    Annotated[Literal["all"], Tag("all")]
+    | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Tag("list")]
+    | Annotated[Window, Tag("window")],
+    Discriminator(_steps_form),
+]
+
+
+class Rollout(Section):
+    """How images are sampled for training."""
+
+    num_inference_steps: int = Field(10, ge=2, description="denoising steps, T")
+    height: int = Field(512, ge=8, description="pixels")
+    width: int = Field(512, ge=8, description="pixels")
+    groups: int = Field(48, ge=1, description="prompts an iteration")
+    group_size: int = Field(24, ge=2, description="images a prompt")
+    batch_size: int = Field(9, ge=1, description="images a micro-batch, in rollout and update")
+    train_steps: TrainSteps = Field(
+        "all",
+        description="stochastic, trained steps: all, a list, or {size, from, to, choose}; "
+        "the last step never is",
+    )
+    same_noise: bool = Field(False, description="one start noise for all images of a group")
+
+
+class Train(Section):
+    """How the weights are updated."""
+
+    iterations: int = Field(1000, ge=1, description="rollouts")
+    updates_per_iteration: int = Field(2, ge=1, description="optimiser updates a rollout")
+    samples_per_update: Literal["all", "share"] = Field(
+        "all",
+        description="every update sees all samples, or each its share of them (Flow-GRPO)",
+    )
+    learning_rate: float = Field(1e-4, gt=0, description="AdamW's")
+    lr_warmup_steps: int = Field(0, ge=0, description="optimiser updates of linear warm-up")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="decay of the gradient's mean")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="decay of its square's mean")
+    adam_epsilon: float = Field(1e-8, gt=0, description="added to the root of the square")
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW's, a step and learning rate")
+    max_grad_norm: float = Field(1.0, gt=0, description="the gradient's norm is cut to this")
+    ema_decay: float | None = Field(0.9, ge=0, lt=1, description="of the weights; null: no EMA")
+    ema_every: int = Field(8, ge=1, description="optimiser updates between two EMA steps")
+    max_skipped_updates: int = Field(
+        5, ge=1, description="updates in a row with a non-finite gradient before the run stops"
+    )
+
+
+class Evaluate(Section):
+    """Evaluation on held-out prompts with fixed noise, under the EMA weights if there are any."""
+
+    every: int = Field(30, ge=1, description="iterations; always before the first, after the last")
+    num_inference_steps: int = Field(40, ge=1, description="denoising steps")
+    guidance_scale: float | None = Field(None, ge=0, description="null: as in training")
+    sampler: Spec = Field(Spec(use="ode"), description="sampler of the evaluation")
+    num_images: int | None = Field(None, ge=1, description="null: one a held-out prompt")
+    grid: int = Field(24, ge=0, description="images in the sample grid; 0: no grid")
+
+
+class Checkpoint(Section):
+    """When the whole state is written."""
+
+    every: int = Field(1, ge=1, description="iterations")
+    keep: int = Field(3, ge=1, description="newest checkpoints kept")
+
+
+class Prompts(Section):
+    """The splits."""
+
+    train: Spec = Field(description="prompt source of the rollouts")
+    eval: Spec | None = Field(None, description="held-out prompt source; null: no evaluation")
+
+
+class RunConfig(Section):
+    """Everything that decides a run."""
+
+    backbone: Spec = Field(description="the model")
+    sampler: Spec = Field(Spec(use="flow-sde"), description="sampler of the rollout")
+    rollout: Rollout = Field(Rollout(), description="how images are sampled for training")
+    strategy: str | None = Field("guard", description="named ratio and gradient_weight")
+    strategy_options: dict[str, dict[str, dict[str, Any]]] = Field(
+        {}, description="this profile's options for a strategy's words: {guard: {ppo-clip: {…}}}"
+    )
+    ratio: tuple[Spec, ...] | None = Field(
+        None, description="chain of ratio transforms, in place of the strategy's"
+    )
+    gradient_weight: tuple[Spec, ...] | None = Field(
+        None, description="product of gradient weights, in place of the strategy's"
+    )
+    advantage: Spec = Field(Spec(use="group"), description="from rewards to advantages")
+    reward: tuple[WeightedSpec, ...] = Field(min_length=1, description="judges of the images")
+    penalty: tuple[WeightedSpec, ...] = Field((), description="added to the loss")
+    reduction: Reduction = Field(
+        "mean", description="log-probabilities over latent dimensions: the published mean, or sum"
+    )
+    prompts: Prompts = Field(description="the splits")
+    train: Train = Field(Train(), description="how the weights are updated")
+    evaluate: Evaluate = Field(Evaluate(), description="evaluation on held-out prompts")
+    checkpoint: Checkpoint = Field(Checkpoint(), description="when the whole state is written")
+    tracker: tuple[Spec, ...] = Field((Spec(use="console"),), description="told everything")
+    seed: int = Field(0, ge=0, lt=2**63, description="of every random draw of the run")
+    deterministic: bool = Field(False, description="bit-exact resume on CUDA, at some speed")

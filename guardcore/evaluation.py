@@ -1,0 +1,115 @@
+"""Held-out prompts, fixed noise, a sampler of its own: only the weights differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guardcore import noise
+from guardcore.errors import GuardcoreError
+from guardcore.plan import micro_batches
+from guardcore.prompt import Prompt
+from guardcore.rollout import decode, denoise
+from guardcore.run import Run
+from guardcore.scoring import score_images
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What came of it.
+
+    Attributes:
+        prompts: One an image.
+        scores: By reward, ``[M]`` each.
+        images: The first few, ``[G, 3, H, W]``.
+    """
+
+    prompts: Sequence[Prompt]
+    scores: dict[str, Tensor]
+    images: Tensor
+
+    def metrics(self) -> dict[str, float]:
+        """Return the mean of every score as ``eval/<name>``."""
+        return {f"eval/{name}": float(values.mean()) for name, values in self.scores.items()}
+
+    def record(self) -> dict[str, Any]:
+        """Return prompts and scores as plain data."""
+        scores = {name: values.tolist() for name, values in self.scores.items()}
+        return {"prompts": [prompt.text for prompt in self.prompts], "scores": scores}
+
+
+def evaluate(run: Run) -> Evaluation:
+    """Sample the held-out prompts under the weights as they are now, and score them.
+
+    Raises:
+        GuardcoreError: There are no held-out prompts.
+    """
+    if run.eval_prompts is None:
+        raise GuardcoreError("prompts.eval: not given, so there is nothing to evaluate on")
+    settings, source = run.config.evaluate, run.eval_prompts
+    number = settings.num_images or len(source)
+    prompts = [source[place % len(source)] for place in range(number)]
+    images, scores = [], []
+    with guided(run, settings.guidance_scale):
+        for batch in micro_batches(number, run.config.rollout.batch_size):
+            texts = [prompts[sample] for sample in batch]
+            pictures = sample_images(run, texts, batch, "evaluation")
+            with run.clock("reward"):
+                scores.append(score_images(run.rewards, pictures, texts))
+            images.append(pictures[: max(0, settings.grid - batch.start)])
+            run.trackers.progress("evaluate", batch.stop, number)
+    joined = {name: torch.cat([part[name] for part in scores]) for name in run.rewards}
+    return Evaluation(prompts, joined, torch.cat(images))
+
+
+def sample_images(run: Run, prompts: Sequence[Prompt], samples: range, purpose: str) -> Tensor:
+    """Return one image a prompt by the evaluation's sampler, ``[B, 3, H, W]`` in [0, 1]."""
+    config, backbone = run.config, run.backbone
+    height, width = config.rollout.height, config.rollout.width
+    steps = config.evaluate.num_inference_steps
+    shape = backbone.latent_shape(height, width)
+    condition = backbone.encode(prompts, height, width)
+    x, _ = denoise(
+        backbone,
+        run.eval_sampler,
+        backbone.schedule(steps, height, width),
+        condition,
+        lambda what: noise.draw(shape, config.seed, 0, f"{purpose} {what}", samples),
+        range(steps - 1),
+        run.clock,
+    )
+    return decode(backbone, x, condition, run.clock)
+
+
+def guided(run: Run, scale: float | None) -> AbstractContextManager[Any]:
+    """Inside, the backbone's guidance has another scale; None leaves it.
+
+    Raises:
+        GuardcoreError: The backbone cannot change it.
+    """
+    if scale is None:
+        return nullcontext()
+    guidance = getattr(run.backbone, "guidance", None)
+    if guidance is None:
+        raise GuardcoreError(
+            "evaluate.guidance_scale: this backbone has no guidance(); leave the key out"
+        )
+    context: AbstractContextManager[Any] = guidance(scale)
+    return context
+
+
+def paired_difference(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of ``after − before`` and its paired standard error."""
+    differences = [b - a for a, b in zip(before, after, strict=True)]
+    number = len(differences)
+    mean = sum(differences) / number
+    if number < 2:
+        return mean, math.inf
+    variance = sum((d - mean) ** 2 for d in differences) / (number - 1)
+    return mean, math.sqrt(variance / number)

@@ -1,0 +1,92 @@
+"""What a plugin can add to GuardCore, in the order in which a run uses it.
+
+A plugin is a module named in its distribution's entry points, group ``guardcore.v1``. It imports
+``hookimpl`` and ``Options`` from ``guardcore`` and implements any of these hooks. Each is called
+once, with a ``register`` that is bound to the plugin's origin::
+
+    @hookimpl
+    def guardcore_register_ratio_transforms(register):
+        register("my-clip", my_clip)
+
+    def my_clip(options: MyClipOptions) -> RatioTransform: ...
+
+A factory takes exactly one argument, annotated with a subclass of ``guardcore.Options``.
+Registering changes no run; naming the component in a config does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import pluggy
+
+from guardcore.spec import Strategy
+
+PROJECT = "guardcore"
+ENTRY_POINT_GROUP = "guardcore.v1"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Registrar(Protocol):
+    """What a registration hook receives."""
+
+    def __call__(self, name: str, factory: Callable[[Any], object] | Strategy, /) -> None:
+        """Register a factory under a kebab-case name.
+
+        Raises:
+            ValueError: The name is not kebab-case, or the plugin has registered it already.
+            TypeError: The factory does not take exactly one annotated ``Options``.
+        """
+
+
+@hookspec
+def guardcore_register_prompt_sources(register: Registrar) -> None:
+    """Add sequences of prompts: ``len`` and ``getitem -> Prompt``. One per split."""
+
+
+@hookspec
+def guardcore_register_backbones(register: Registrar) -> None:
+    """Add models: encode, schedule, velocity, decode, and what of them is trained."""
+
+
+@hookspec
+def guardcore_register_samplers(register: Registrar) -> None:
+    """Add denoising steps as distributions: ``.transition(velocity, x, step) -> Transition``."""
+
+
+@hookspec
+def guardcore_register_rewards(register: Registrar) -> None:
+    """Add judges of images: ``(images [B,3,H,W] in [0,1], prompts) -> [B]``, higher is better."""
+
+
+@hookspec
+def guardcore_register_advantages(register: Registrar) -> None:
+    """Add group-relative advantages: ``(rewards, groups, weights) -> [N]`` or ``[N, S]``."""
+
+
+@hookspec
+def guardcore_register_ratio_transforms(register: Registrar) -> None:
+    """Add words on the importance ratio: ``(RatioTerms, StepContext) -> RatioTerms``."""
+
+
+@hookspec
+def guardcore_register_gradient_weights(register: Registrar) -> None:
+    """Add positive factors on the surrogate: ``(StepContext) -> [B]``."""
+
+
+@hookspec
+def guardcore_register_penalties(register: Registrar) -> None:
+    """Add terms of the loss: ``(StepContext) -> [B]``, with a coefficient from the config."""
+
+
+@hookspec
+def guardcore_register_strategies(register: Registrar) -> None:
+    """Add named sentences of ratio transforms and gradient weights. Data, not factories."""
+
+
+@hookspec
+def guardcore_register_trackers(register: Registrar) -> None:
+    """Add receivers of metrics and images. All that a config names are told everything."""

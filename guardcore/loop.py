@@ -1,0 +1,255 @@
+"""The training loop, top to bottom: sample, score, weigh, update, report.
+
+Left out: a value network, because a group's mean is the baseline; a replay buffer, because the
+ratio is only trusted near 1; a reward model inside the loss, because rewards are plugins.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guardcore import checkpoint, noise
+from guardcore.binding import bind, resolved
+from guardcore.config import RunConfig
+from guardcore.errors import GuardcoreError
+from guardcore.evaluation import Evaluation, evaluate
+from guardcore.figures import headline
+from guardcore.grid import save_grid
+from guardcore.learner import Learner
+from guardcore.plan import draw_prompts, micro_batches, shares, trained_steps
+from guardcore.plugins import PluginHost
+from guardcore.prompt import Prompt
+from guardcore.registry import Registry
+from guardcore.rollout import Trajectory, decode, denoise
+from guardcore.run import Run, prepared
+from guardcore.run_directory import RunDirectory
+from guardcore.scoring import score_images
+from guardcore.signals import StopRequest
+from guardcore.update import update
+
+_log = logging.getLogger("guardcore")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of ``train`` ended.
+
+    Attributes:
+        directory: The run directory.
+        iteration: The last finished iteration.
+        finished: Whether it was the run's last.
+        signal: The signal that ended it early, or None.
+    """
+
+    directory: Path
+    iteration: int
+    finished: bool
+    signal: signal.Signals | None = None
+
+
+def train(
+    config: RunConfig,
+    directory: Path | str,
+    *,
+    resume: bool = False,
+    registry: Registry | None = None,
+) -> Outcome:
+    """Fine-tune a backbone, and leave everything in ``directory``.
+
+    Args:
+        config: What to do.
+        directory: The run directory; new, or with ``resume`` that of the same run.
+        resume: Go on from the newest whole checkpoint; from the beginning where there is none.
+        registry: The components; the installed plugins' by default.
+
+    Raises:
+        GuardcoreError: A mistake that the caller can mend. A config that cannot run leaves no
+            run directory; a run that fails keeps its checkpoints and writes ``error.log``.
+    """
+    binding = bind(config, registry or PluginHost.discover().registry)
+    plain = resolved(config, binding)
+    record = RunDirectory(Path(directory))
+    record.check(plain, resume=resume)
+    newest = record.newest() if resume else None
+    if newest and newest.iteration >= config.train.iterations and record.adapter.is_dir():
+        return Outcome(record.path, newest.iteration, finished=True)
+    for warning in binding.warnings:
+        _log.warning(warning)
+    with prepared(config, binding) as run:
+        record.open(plain, binding)
+        try:
+            return _run(run, record, resume)
+        except Exception as error:
+            record.write_error(error)
+            raise
+
+
+def _run(run: Run, record: RunDirectory, resume: bool) -> Outcome:
+    config = run.config
+    learner = Learner(run.backbone.trainable(), config.train)
+    start = _restore(learner, record) if resume else -1
+    record.cut_back(start)
+    if start < 0 and run.eval_prompts:
+        metrics = _evaluate(run, learner, record, 0)
+        _report(run, record, 0, metrics | run.clock.lap(), [])
+    with StopRequest(_announce) as stop:
+        for iteration in range(max(start, 0) + 1, config.train.iterations + 1):
+            last = iteration == config.train.iterations
+            metrics, rows = iterate(run, learner, iteration)
+            if run.eval_prompts and (last or iteration % config.evaluate.every == 0):
+                metrics |= _evaluate(run, learner, record, iteration)
+            ending = last or learner.exhausted or stop.received is not None
+            _report(run, record, iteration, metrics | run.clock.lap(), rows)
+            if ending or iteration % config.checkpoint.every == 0:
+                with run.clock("checkpoint"):
+                    state, counters = learner.state()
+                    keep = config.checkpoint.keep
+                    checkpoint.save(record.checkpoints, iteration, state, counters, keep)
+            if learner.exhausted:
+                raise GuardcoreError(
+                    f"{learner.skipped_in_a_row} updates in a row had a non-finite gradient; "
+                    f"checkpoint {iteration} is saved; lower train.learning_rate"
+                )
+            if stop.received is not None and not last:
+                return Outcome(record.path, iteration, finished=False, signal=stop.received)
+    with learner.averaged():
+        run.backbone.save_adapter(record.adapter)
+    return Outcome(record.path, config.train.iterations, finished=True)
+
+
+def iterate(
+    run: Run, learner: Learner, iteration: int
+) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """Do one iteration; return its metrics and its rows of ``steps.jsonl``."""
+    settings, seed = run.config.rollout, run.config.seed
+    chosen = draw_prompts(len(run.train_prompts), settings.groups, seed, iteration)
+    prompts = [run.train_prompts[c] for c in chosen for _ in range(settings.group_size)]
+    groups = torch.arange(settings.groups).repeat_interleave(settings.group_size)
+
+    trajectories, rewards = sample(run, prompts, iteration)
+    advantages = weigh(run, rewards, groups, len(trajectories[0].steps))
+
+    updates, rows = [], []
+    parts = shares(
+        len(trajectories),
+        run.config.train.updates_per_iteration,
+        run.config.train.samples_per_update,
+    )
+    for number, part in enumerate(parts, 1):
+        share = [trajectories[place] for place in part]
+        updates.append(update(run, learner, share, advantages, first=number == 1))
+        rows += updates[-1].figures.rows(iteration, number)
+        if learner.exhausted:
+            break
+
+    norms = [done.grad_norm for done in updates if done.grad_norm is not None]
+    metrics = {f"reward/{name}": float(values.mean()) for name, values in rewards.items()}
+    metrics |= headline([done.figures for done in updates])
+    metrics["loss"] = sum(done.loss for done in updates) / len(updates)
+    metrics["grad_norm"] = sum(norms) / len(norms) if norms else 0.0
+    metrics["advantage/zero"] = float((advantages == 0).all(1).double().mean())
+    metrics["updates/skipped"] = learner.skipped
+    return metrics, rows
+
+
+def sample(
+    run: Run, prompts: list[Prompt], iteration: int
+) -> tuple[list[Trajectory], dict[str, Tensor]]:
+    """Sample and score every micro-batch; return the trajectories and the rewards ``[N]``."""
+    settings, seed, backbone = run.config.rollout, run.config.seed, run.backbone
+    size = settings.height, settings.width
+    schedule = backbone.schedule(settings.num_inference_steps, *size)
+    stochastic = trained_steps(settings, seed, iteration)
+    shape = backbone.latent_shape(*size)
+    trajectories, scores = [], []
+    for batch in micro_batches(len(prompts), settings.batch_size):
+        texts = prompts[batch.start : batch.stop]
+        with run.clock("encode"):
+            condition = backbone.encode(texts, *size)
+
+        def source(what: str, batch: range = batch) -> Tensor:
+            shared = settings.same_noise and what == "start"
+            samples = [s // settings.group_size for s in batch] if shared else batch
+            return noise.draw(shape, seed, iteration, what, samples)
+
+        x, taken = denoise(
+            backbone, run.objective.sampler, schedule, condition, source, stochastic, run.clock
+        )
+        trajectories.append(Trajectory(batch, condition, taken, stochastic))
+        images = decode(backbone, x, condition, run.clock)
+        with run.clock("reward"):
+            scores.append(score_images(run.trained_rewards, images, texts))
+        run.trackers.progress("sample", batch.stop, len(prompts))
+    return trajectories, {n: torch.cat([s[n] for s in scores]) for n in run.trained_rewards}
+
+
+def weigh(run: Run, rewards: Mapping[str, Tensor], groups: Tensor, steps: int) -> Tensor:
+    """Return the advantages ``[N, S]`` over the S trained steps.
+
+    Raises:
+        GuardcoreError: The advantage returned another shape.
+    """
+    advantages = run.advantage(rewards, groups, run.reward_weights)
+    if advantages.shape == groups.shape:
+        advantages = advantages[:, None].expand(-1, steps)
+    if advantages.shape != (len(groups), steps) or not advantages.isfinite().all():
+        raise GuardcoreError(
+            f"advantage: expected finite [{len(groups)}] or [{len(groups)}, {steps}], "
+            f"received {list(advantages.shape)}"
+        )
+    return advantages
+
+
+def _restore(learner: Learner, record: RunDirectory) -> int:
+    """Load the newest whole checkpoint; return its iteration, −1 where there is none."""
+    for found in reversed(checkpoint.find(record.checkpoints)):
+        try:
+            learner.load(*found.load())
+        except checkpoint.CheckpointError as error:
+            _log.warning("%s; going back to the one before", error)
+            continue
+        return found.iteration
+    return -1
+
+
+def _evaluate(run: Run, learner: Learner, record: RunDirectory, iteration: int) -> dict[str, float]:
+    with run.clock("evaluate"), learner.averaged():
+        evaluation = evaluate(run)
+    record.write_samples(iteration, evaluation.record())
+    _show(run, record, iteration, evaluation)
+    return evaluation.metrics()
+
+
+def _show(run: Run, record: RunDirectory, iteration: int, evaluation: Evaluation) -> None:
+    captions = [prompt.text for prompt in evaluation.prompts[: len(evaluation.images)]]
+    if captions:
+        path = record.samples / f"iteration-{iteration:06d}.png"
+        save_grid(path, evaluation.images, captions)
+        run.trackers.images(iteration, "held-out", evaluation.images, captions)
+
+
+def _report(
+    run: Run,
+    record: RunDirectory,
+    iteration: int,
+    metrics: Mapping[str, Any],
+    rows: list[dict[str, float]],
+) -> None:
+    record.append("steps", rows)
+    record.append("metrics", [{"iteration": iteration, **metrics}])
+    run.trackers.metrics(iteration, metrics)
+    run.trackers.progress("train", iteration, run.config.train.iterations)
+
+
+def _announce(received: signal.Signals) -> None:
+    _log.warning(
+        "%s: finishing this iteration, then saving; once more to stop at once", received.name
+    )

@@ -1,0 +1,104 @@
+"""What an update minimises: the ratio's chain, the surrogate, its weight, the penalties."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from guardcore.components import Backbone, GradientWeight, Penalty, RatioTransform, Sampler
+from guardcore.condition import Condition
+from guardcore.errors import ComponentError
+from guardcore.ratio import RatioTerms, StepContext, log_ratio, surrogate
+from guardcore.rollout import TakenStep
+from guardcore.tensors import Reduction, promote
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One micro-batch at one step.
+
+    Attributes:
+        context: What the components looked at.
+        raw_log_ratio: ``[B]``, before any ratio transform.
+        terms: What the chain returned.
+        clipped: ``[B]`` bool, terms without gradient.
+        loss: ``[B]``, weighted surrogate plus penalties.
+    """
+
+    context: StepContext
+    raw_log_ratio: Tensor
+    terms: RatioTerms
+    clipped: Tensor
+    loss: Tensor
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The components that make the loss, each with the name its errors carry.
+
+    Attributes:
+        sampler: The rollout's sampler: the update scores under the same distribution.
+        ratio: The chain, left to right.
+        gradient_weight: Multiplied.
+        penalty: Each with its coefficient.
+        reduction: Over latent dimensions.
+    """
+
+    sampler: Sampler
+    ratio: Sequence[tuple[str, RatioTransform]]
+    gradient_weight: Sequence[tuple[str, GradientWeight]]
+    penalty: Mapping[str, tuple[float, Penalty]]
+    reduction: Reduction
+
+    def score(
+        self, backbone: Backbone, condition: Condition, taken: TakenStep, advantage: Tensor
+    ) -> Scored:
+        """Score a step that was taken under the weights as they are now; ``advantage [B]``."""
+        context = self._context(backbone, condition, taken, advantage)
+        raw = log_ratio(context)
+        terms = RatioTerms(raw)
+        for name, transform in self.ratio:
+            terms = transform(terms, context)
+            _check_rows(f"ratio transform {name!r}", terms.log_ratio, raw)
+        weight = torch.ones_like(raw)
+        for name, factor in self.gradient_weight:
+            values = factor(context)
+            weight = weight * _check_rows(f"gradient weight {name!r}", values, raw)
+        result = surrogate(terms, advantage.to(raw), weight)
+        loss = result.loss
+        for name, (coefficient, penalty) in self.penalty.items():
+            values = penalty(context)
+            loss = loss + coefficient * _check_rows(f"penalty {name!r}", values, raw)
+        return Scored(context, raw, terms, result.clipped, loss)
+
+    def _context(
+        self, backbone: Backbone, condition: Condition, taken: TakenStep, advantage: Tensor
+    ) -> StepContext:
+        step, x = taken.step, taken.x
+        velocity = promote(backbone.velocity(x, step.sigma, condition))
+        reference = reference_velocity = None
+        if self.penalty:
+            with torch.no_grad(), backbone.reference():
+                reference_velocity = promote(backbone.velocity(x, step.sigma, condition))
+            reference = self.sampler.transition(reference_velocity, x, step)
+        return StepContext(
+            step=step,
+            old=taken.old,
+            new=self.sampler.transition(velocity, x, step),
+            x_next=taken.x_next,
+            reduction=self.reduction,
+            advantage=advantage,
+            velocity=velocity,
+            reference=reference,
+            reference_velocity=reference_velocity,
+        )
+
+
+def _check_rows(who: str, values: object, like: Tensor) -> Tensor:
+    if not isinstance(values, Tensor) or values.shape != like.shape:
+        received = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ComponentError(f"{who} must return [B] = {list(like.shape)}, received {received}")
+    return values

@@ -1,0 +1,48 @@
+"""pydantic's errors as lines for a user: the config path, what was wrong, did-you-mean."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from guardcore.errors import did_you_mean
+
+
+def problem_lines(error: ValidationError, model: type[BaseModel], path: str = "") -> list[str]:
+    """Return one line a problem, each beginning with its config path."""
+    return [_line(problem, model, path) for problem in error.errors()]
+
+
+def _line(problem: Mapping[str, Any], model: type[BaseModel], path: str) -> str:
+    keys = [str(key) for key in problem["loc"]]
+    where = ".".join(filter(None, [path, *keys])) or "config"
+    if problem["type"] == "extra_forbidden":
+        known = sorted(_keys_at(model, keys[:-1]))
+        hint = did_you_mean(keys[-1], known) or (f"; known: {', '.join(known)}" if known else "")
+        return f"{where}: unknown key{hint}"
+    if problem["type"] == "missing":
+        return f"{where}: required, and not given"
+    message = problem["msg"].removeprefix("Value error, ")
+    received = problem.get("input")
+    shown = "" if isinstance(received, Mapping | BaseModel) else f", received {received!r}"
+    return f"{where}: {message[0].lower() + message[1:]}{shown}"
+
+
+def _keys_at(model: type[BaseModel], keys: Sequence[str]) -> set[str]:
+    """Return the field names of the model that ``keys`` lead to."""
+    for key in keys:
+        field = model.model_fields.get(key)
+        nested = next(_models(field.annotation), None) if field else None
+        model = nested or model
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, types.UnionType, tuple, list):
+        for part in get_args(annotation):
+            yield from _models(part)

@@ -1,0 +1,111 @@
+"""A run's components, built: the light ones first, so a mistake shows before the model loads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from guardcore.binding import Binding
+from guardcore.clock import Clock
+from guardcore.components import Advantage, Backbone, PromptSource, Reward, Sampler, Tracker
+from guardcore.config import RunConfig
+from guardcore.objective import Objective
+
+
+class Trackers:
+    """Tells every tracker."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self._trackers = trackers
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Pass on the figures of an iteration."""
+        for tracker in self._trackers:
+            tracker.metrics(step, values)
+
+    def images(self, step: int, name: str, images: Tensor, captions: Sequence[str]) -> None:
+        """Pass on images with captions."""
+        for tracker in self._trackers:
+            tracker.images(step, name, images, captions)
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Tell those that want to know how far a phase has come."""
+        for tracker in self._trackers:
+            tell = getattr(tracker, "progress", None)
+            if tell is not None:
+                tell(phase, done, total)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that an iteration needs."""
+
+    config: RunConfig
+    backbone: Backbone
+    objective: Objective
+    eval_sampler: Sampler
+    advantage: Advantage
+    rewards: Mapping[str, Reward]
+    reward_weights: Mapping[str, float]
+    train_prompts: PromptSource
+    eval_prompts: PromptSource | None
+    trackers: Trackers
+    clock: Clock
+
+    @property
+    def trained_rewards(self) -> Mapping[str, Reward]:
+        """The rewards with a weight; the others are for evaluation only."""
+        return {name: r for name, r in self.rewards.items() if self.reward_weights[name] != 0}
+
+
+@contextmanager
+def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
+    """Build a run's components; on leaving, close rewards and trackers.
+
+    The global generator is seeded immediately before the backbone is built, so that an adapter's
+    initial weights depend on the seed alone.
+    """
+    with ExitStack() as stack:
+        train_prompts = binding.train_prompts.build()
+        eval_prompts = binding.eval_prompts.build() if binding.eval_prompts else None
+        objective = _objective(config, binding)
+        advantage, eval_sampler = binding.advantage.build(), binding.eval_sampler.build()
+        rewards = {}
+        for label, bound in binding.rewards.items():
+            rewards[label] = bound.build()
+            stack.callback(rewards[label].close)
+        if config.deterministic:
+            torch.use_deterministic_algorithms(True)
+        torch.manual_seed(config.seed)
+        backbone = binding.backbone.build()
+        trackers = []
+        for bound in binding.trackers:
+            trackers.append(bound.build())
+            stack.callback(trackers[-1].close)
+        yield Run(
+            config=config,
+            backbone=backbone,
+            objective=objective,
+            eval_sampler=eval_sampler,
+            advantage=advantage,
+            rewards=rewards,
+            reward_weights={label: b.weight or 0.0 for label, b in binding.rewards.items()},
+            train_prompts=train_prompts,
+            eval_prompts=eval_prompts,
+            trackers=Trackers(trackers),
+            clock=Clock(),
+        )
+
+
+def _objective(config: RunConfig, binding: Binding) -> Objective:
+    return Objective(
+        sampler=binding.sampler.build(),
+        ratio=[(bound.entry.qualified, bound.build()) for bound in binding.ratio],
+        gradient_weight=[(b.entry.qualified, b.build()) for b in binding.gradient_weight],
+        penalty={label: (b.weight or 0.0, b.build()) for label, b in binding.penalties.items()},
+        reduction=config.reduction,
+    )

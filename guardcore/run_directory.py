@@ -1,0 +1,175 @@
+"""The run directory: what a run leaves behind, and what a resumed run goes on from."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from guardcore import checkpoint
+from guardcore.binding import Binding
+from guardcore.checkpoint import Checkpoint
+from guardcore.errors import GuardcoreError
+
+_PACKAGES = ("guardcore", "torch", "diffusers", "transformers", "peft", "safetensors")
+_MAY_CHANGE = {"train.iterations", "checkpoint.every", "checkpoint.keep"}
+"""What a resumed run may set anew; ``tracker`` too."""
+
+
+class RunDirectory:
+    """``config.yaml``, ``manifest.json``, the JSONL files, ``samples/``, ``checkpoints/``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.samples = path / "samples"
+        self.checkpoints = path / "checkpoints"
+        self.adapter = path / "adapter"
+
+    def check(self, config: Mapping[str, Any], *, resume: bool) -> None:
+        """Refuse to write over another run, or to go on with another config.
+
+        Raises:
+            GuardcoreError: Naming what is in the way.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise GuardcoreError(f"{self.path} is a file; choose another --out")
+        if not self.config.is_file():
+            strangers = self.path.is_dir() and _visible(self.path)
+            if strangers:
+                raise GuardcoreError(
+                    f"{self.path} is not empty and holds no run; choose another --out"
+                )
+            return
+        if not resume:
+            raise GuardcoreError(
+                f"{self.path} holds a run already; go on with --resume, or choose another --out"
+            )
+        stored = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        changed = sorted(set(_differences(stored, config)) - _MAY_CHANGE)
+        if changed:
+            raise GuardcoreError(
+                f"{self.path} was run with another config; these differ: {', '.join(changed)}"
+            )
+
+    def open(self, config: Mapping[str, Any], binding: Binding) -> None:
+        """Create the directory and write what describes the run."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        _replace(self.config, text)
+        manifest = json.dumps(_manifest(config, binding), indent=1)
+        _replace(self.path / "manifest.json", manifest + "\n")
+        self.samples.mkdir(exist_ok=True)
+        self.checkpoints.mkdir(exist_ok=True)
+        (self.path / "error.log").unlink(missing_ok=True)
+
+    def newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint."""
+        found = checkpoint.find(self.checkpoints)
+        return found[-1] if found else None
+
+    def append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows to ``metrics`` or ``steps``, a JSON object a line."""
+        with (self.path / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Return the whole rows of ``metrics`` or ``steps``; a torn last line is left out."""
+        path = self.path / f"{name}.jsonl"
+        if not path.is_file():
+            return []
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def cut_back(self, iteration: int) -> None:
+        """Drop every row after ``iteration``; below 0 drops all."""
+        for name in ("metrics", "steps"):
+            path = self.path / f"{name}.jsonl"
+            if path.is_file():
+                kept = [row for row in self.rows(name) if row["iteration"] <= iteration]
+                _replace(path, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def write_samples(self, iteration: int, record: Mapping[str, Any]) -> None:
+        """Write an evaluation's prompts and scores."""
+        _replace(self.samples / f"iteration-{iteration:06d}.json", json.dumps(record, indent=1))
+
+    def read_samples(self, iteration: int) -> dict[str, Any] | None:
+        """Read an evaluation's prompts and scores; None where there is none."""
+        path = self.samples / f"iteration-{iteration:06d}.json"
+        record: dict[str, Any] | None = None
+        if path.is_file():
+            record = json.loads(path.read_text(encoding="utf-8"))
+        return record
+
+    def write_error(self, error: BaseException) -> None:
+        """Write the full traceback to ``error.log``."""
+        text = "".join(traceback.format_exception(error))
+        (self.path / "error.log").write_text(text, encoding="utf-8")
+
+
+def _visible(directory: Path) -> list[Path]:
+    return [path for path in directory.iterdir() if not path.name.startswith(".")]
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a whole file or none: aside, then renamed over."""
+    aside = path.with_name(f".{path.name}.writing")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)  # noqa: PTH105 - the same call as Path.replace, atomic on every system
+
+
+def _differences(stored: Any, given: Any, path: str = "") -> list[str]:
+    """Return the config paths at which two trees differ."""
+    if isinstance(stored, Mapping) and isinstance(given, Mapping):
+        keys = sorted({*stored, *given} - ({"tracker"} if not path else set()))
+        return [
+            place
+            for key in keys
+            for place in _differences(stored.get(key), given.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    return [] if stored == given else [path]
+
+
+def _manifest(config: Mapping[str, Any], binding: Binding) -> dict[str, Any]:
+    return {
+        "components": [
+            {
+                "path": bound.path,
+                "name": bound.entry.qualified,
+                "version": bound.entry.origin.version,
+                "module": bound.entry.origin.module,
+            }
+            for bound in binding.all()
+        ],
+        "seed": config["seed"],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "git_commit": _git_commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the working directory, where it is in a git checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,16 @@
+"""The built-in rewards. Importing this loads none of what they judge with."""
+
+from __future__ import annotations
+
+from guardcore import Registrar, hookimpl
+from guardcore_plugins.rewards.geneval import geneval
+from guardcore_plugins.rewards.jpeg_size import jpeg_size
+from guardcore_plugins.rewards.ocr import ocr
+
+
+@hookimpl
+def guardcore_register_rewards(register: Registrar) -> None:
+    """Add the three rewards under their short names."""
+    register("geneval", geneval)
+    register("ocr", ocr)
+    register("jpeg-size", jpeg_size)

@@ -1,0 +1,63 @@
+"""Named sentences of ratio transforms and gradient weights, with their clip ranges.
+
+The ranges hold for 512 px in the mean convention, D = 65,536 latent dimensions. The spread of a
+normalised log-ratio goes with 1/sqrt(D), so a profile for another size overrides them
+(``strategy_options`` in the config).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guardcore import Registrar, Strategy, hookimpl
+
+
+def _clip(half_width: float) -> dict[str, Any]:
+    return {"use": "ppo-clip", "low": half_width, "high": half_width}
+
+
+PLAIN = Strategy(
+    ratio=[_clip(1e-4)],
+    description="Flow-GRPO as published: PPO's clip on the raw ratio.",
+)
+TEMP_REWEIGHT = Strategy(
+    ratio=[_clip(1e-4)],
+    gradient_weight=["noise-scale"],
+    description="Plain with the gradient's 1/std taken out (GRPO-Guard, ablation).",
+)
+MEAN_REVISED = Strategy(
+    ratio=["mean-revise", _clip(1e-4)],
+    description="The ratio centred on 1, its spread left as it is (GRPO-Guard, ablation).",
+)
+RATIO_NORM = Strategy(
+    ratio=["ratio-norm", _clip(2e-6)],
+    description="The ratio centred and scaled, Eq. 8, without gradient weights.",
+)
+GUARD = Strategy(
+    ratio=["ratio-norm", _clip(2e-6)],
+    gradient_weight=["inverse-dt"],
+    description="GRPO-Guard: normalised ratio and gradient weight 1/dt, Eqs. 8 and 12 (Flow-SDE).",
+    samplers=["flow-sde"],
+)
+GUARD_DANCE = Strategy(
+    ratio=["ratio-norm", _clip(2e-6)],
+    gradient_weight=["dance"],
+    description="GRPO-Guard for DanceGRPO's sampler: gradient weight β/dt, Eq. 12 (Dance-SDE).",
+    samplers=["dance-sde"],
+)
+DPPO = Strategy(
+    ratio=["dppo-mask"],
+    description="Flow-DPPO: rows that moved too far may only come back.",
+)
+
+
+@hookimpl
+def guardcore_register_strategies(register: Registrar) -> None:
+    """Register the ablation ladder and its neighbours."""
+    register("plain", PLAIN)
+    register("temp-reweight", TEMP_REWEIGHT)
+    register("mean-revised", MEAN_REVISED)
+    register("ratio-norm", RATIO_NORM)
+    register("guard", GUARD)
+    register("guard-dance", GUARD_DANCE)
+    register("dppo", DPPO)

@@ -1,0 +1,1 @@
+"""Trackers: who is told how a run goes."""

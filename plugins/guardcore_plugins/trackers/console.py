@@ -1,0 +1,125 @@
+"""The live display of a run, on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console as RichConsole
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_RECENT = 8
+"""Iterations kept in view."""
+
+
+class Console:
+    """A progress bar over iterations, one over the phase at hand, and the last few figures.
+
+    Where standard error is no terminal, one plain line an iteration.
+    """
+
+    def __init__(self) -> None:
+        self._console = RichConsole(stderr=True)
+        self._rows: list[tuple[int, Mapping[str, float]]] = []
+        self._bars = Progress(
+            TextColumn("{task.description:>9}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            expand=True,
+        )
+        self._run = self._bars.add_task("train", total=None)
+        self._phase = self._bars.add_task("", total=None)
+        self._live: Live | None = None
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Move a bar."""
+        self._open()
+        task = self._run if phase == "train" else self._phase
+        self._bars.update(task, description=phase, completed=done, total=total)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Show an iteration's figures."""
+        self._open()
+        self._rows = [*self._rows, (step, values)][-_RECENT:]
+        if self._live is None:
+            self._console.print(_line(step, values), highlight=False, soft_wrap=True)
+        else:
+            self._live.update(self._render())
+
+    def images(self, step: int, name: str, images: Tensor, captions: Sequence[str]) -> None:
+        """Leave images to the run directory."""
+
+    def close(self) -> None:
+        """Leave the last state on the screen."""
+        if self._live is not None:
+            self._bars.update(self._phase, visible=False)
+            self._live.update(self._render(), refresh=True)
+            self._live.stop()
+
+    def _open(self) -> None:
+        if self._live is None and self._console.is_terminal:
+            self._live = Live(self._render(), console=self._console, refresh_per_second=4)
+            self._live.start()
+
+    def _render(self) -> RenderableType:
+        return Group(*([_table(self._rows)] if self._rows else []), self._bars)
+
+
+def _table(rows: Sequence[tuple[int, Mapping[str, float]]]) -> Table:
+    """Return the figures of the last iterations; a column only where there is a figure."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    scores = sorted({k for _, values in rows for k in values if k.startswith(("reward/", "eval/"))})
+    shown = {**{name: name.replace("/", " ") for name in scores}, **_COLUMNS}
+    table.add_column("iter", justify="right")
+    for title in shown.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    for step, values in rows:
+        table.add_row(str(step), *(_cell(name, values) for name in shown))
+    return table
+
+
+_COLUMNS = {
+    "ratio/mean": "ratio−1",
+    "ratio/std": "±",
+    "clip/low": "clip low",
+    "clip/high": "high",
+    "seconds/forward": "rollout",
+    "seconds/update": "update",
+    "seconds/total": "total",
+}
+
+
+def _cell(name: str, values: Mapping[str, float]) -> str:
+    value = values.get(name)
+    if value is None:
+        return ""
+    if name == "ratio/mean":
+        return f"{value - 1:+.1e}"
+    if name == "ratio/std":
+        return f"{value:.1e}"
+    if name.startswith("clip/"):
+        return f"{value:.0%}"
+    return f"{value:.1f} s" if name.startswith("seconds/") else f"{value:.3f}"
+
+
+def _line(step: int, values: Mapping[str, float]) -> str:
+    scores = [name for name in values if name.startswith(("reward/", "eval/"))]
+    shown = {name: name.replace("/", " ") for name in sorted(scores)} | _COLUMNS
+    parts = [f"{title} {_cell(name, values)}" for name, title in shown.items() if name in values]
+    return f"iteration {step}: " + ", ".join(parts)
