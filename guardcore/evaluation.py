@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from guardcore import noise
+from guardcore.components import PromptSource
 from guardcore.errors import GuardcoreError
 from guardcore.plan import micro_batches
 from guardcore.prompt import Prompt
@@ -54,7 +55,7 @@ def evaluate(run: Run) -> Evaluation:
         raise GuardcoreError("prompts.eval: not given, so there is nothing to evaluate on")
     settings, source = run.config.evaluate, run.eval_prompts
     number = settings.num_images or len(source)
-    prompts = [source[place % len(source)] for place in range(number)]
+    prompts = held_out(source, number)
     images, scores = [], []
     with guided(run, settings.guidance_scale):
         for batch in micro_batches(number, run.config.rollout.batch_size):
@@ -66,6 +67,11 @@ def evaluate(run: Run) -> Evaluation:
             run.trackers.progress("evaluate", batch.stop, number)
     joined = {name: torch.cat([part[name] for part in scores]) for name in run.rewards}
     return Evaluation(prompts, joined, torch.cat(images))
+
+
+def held_out(source: PromptSource, number: int) -> list[Prompt]:
+    """Return the first ``number`` prompts, from the beginning again where there are fewer."""
+    return [source[place % len(source)] for place in range(number)]
 
 
 def sample_images(run: Run, prompts: Sequence[Prompt], samples: range, purpose: str) -> Tensor:

@@ -34,8 +34,8 @@ class Terms:
         context, terms = scored.context, scored.terms
         dimensions = context.x_next[0].numel() if context.reduction == "mean" else 1
         values = (terms.log_ratio, terms.low, terms.high, context.bias * dimensions)
-        detached = [value.detach().double() for value in values]
-        return Terms(*detached, scored.clipped, scored.raw_log_ratio.detach())
+        log_ratio, low, high, k = (value.detach().double() for value in values)
+        return Terms(log_ratio, low, high, k, scored.clipped, scored.raw_log_ratio.detach())
 
     @staticmethod
     def cat(parts: Sequence[Terms]) -> Terms:

@@ -19,7 +19,7 @@ from torch import Tensor
 from guardcore import checkpoint, noise
 from guardcore.binding import bind, resolved
 from guardcore.config import RunConfig
-from guardcore.errors import GuardcoreError
+from guardcore.errors import CheckpointError, GuardcoreError
 from guardcore.evaluation import Evaluation, evaluate
 from guardcore.figures import headline
 from guardcore.grid import save_grid
@@ -213,7 +213,7 @@ def _restore(learner: Learner, record: RunDirectory) -> int:
     for found in reversed(checkpoint.find(record.checkpoints)):
         try:
             learner.load(*found.load())
-        except checkpoint.CheckpointError as error:
+        except CheckpointError as error:
             _log.warning("%s; going back to the one before", error)
             continue
         return found.iteration

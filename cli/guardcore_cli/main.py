@@ -1,0 +1,42 @@
+"""The ``guardcore`` command."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+from guardcore.errors import ConfigError, GuardcoreError
+from guardcore_cli import config, inference, plugins, train
+
+app = typer.Typer(
+    name="guardcore",
+    help="Fine-tune flow-matching image models with GRPO-Guard's regulated clipping, or yours.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train.train)
+app.command("sample")(inference.sample)
+app.command("eval")(inference.evaluate)
+app.add_typer(config.app, name="config")
+app.add_typer(plugins.app, name="plugins")
+
+
+def run() -> None:
+    """Run the command line; a mistake that a user can fix is one line and exit code 2."""
+    try:
+        app()
+    except ConfigError as error:
+        _fail(*error.problems)
+    except GuardcoreError as error:
+        _fail(str(error))
+
+
+def _fail(*problems: str) -> None:
+    for problem in problems:
+        sys.stderr.write(f"error: {' '.join(problem.split())}\n")
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    raise SystemExit(2)

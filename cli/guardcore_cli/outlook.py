@@ -1,0 +1,60 @@
+"""What a run is going to do, and what it has done, for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from guardcore.config import RunConfig
+    from guardcore.loop import Outcome
+
+
+def describe(config: RunConfig) -> None:
+    """Print the components and the size of an iteration, building nothing."""
+    from guardcore.binding import bind
+    from guardcore.plan import micro_batches, trained_steps
+    from guardcore.plugins import PluginHost
+
+    binding = bind(config, PluginHost.discover().registry)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for bound in binding.all():
+        options = ", ".join(f"{k}={v}" for k, v in bound.options.model_dump(mode="json").items())
+        table.add_row(bound.path, bound.entry.qualified, options)
+    console = Console()
+    console.print(table)
+    rollout = config.rollout
+    images = rollout.groups * rollout.group_size
+    batches = micro_batches(images, rollout.batch_size)
+    steps = list(trained_steps(rollout, config.seed, 1))
+    console.print(
+        f"an iteration: {rollout.groups} prompts × {rollout.group_size} images = {images}, "
+        f"in {len(batches)} micro-batches, the last of {len(batches[-1])}; "
+        f"{rollout.num_inference_steps} steps, of them trained: {steps}; "
+        f"{config.train.updates_per_iteration} updates; {config.train.iterations} iterations"
+    )
+    for warning in binding.warnings:
+        console.print(f"warning: {warning}", style="yellow")
+
+
+def print_result(outcome: Outcome) -> None:
+    """Print what changed on the held-out prompts, and where everything is."""
+    from guardcore.evaluation import paired_difference
+    from guardcore.run_directory import RunDirectory
+
+    record, console = RunDirectory(outcome.directory), Console()
+    before, after = record.read_samples(0), record.read_samples(outcome.iteration)
+    if before and after:
+        table = Table("held-out", "before", "after", "change ± paired s.e.", "images", box=None)
+        for name, scores in after["scores"].items():
+            old = before["scores"][name]
+            change, error = paired_difference(old, scores)
+            means = (sum(values) / len(values) for values in (old, scores))
+            cells = [f"{mean:.3f}" for mean in means]
+            table.add_row(name, *cells, f"{change:+.3f} ± {error:.3f}", str(len(scores)))
+        console.print(table)
+        console.print(f"sample grids: {record.samples}/", highlight=False, soft_wrap=True)
+    console.print(f"finished: {record.path}", highlight=False, soft_wrap=True)
+    console.print(f"adapter:  {record.adapter}", highlight=False, soft_wrap=True)

@@ -1,0 +1,92 @@
+"""``guardcore train``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from guardcore_cli import parameters
+
+if TYPE_CHECKING:
+    from guardcore.loop import Outcome
+
+_RUNS = Path("runs")
+
+
+def train(
+    config: parameters.Config = None,
+    strategy: parameters.Strategy = None,
+    backbone: parameters.Backbone = None,
+    sampler: parameters.Sampler = None,
+    ratio: parameters.Ratio = None,
+    gradient_weight: parameters.GradientWeight = None,
+    reward: parameters.Reward = None,
+    assignments: parameters.Set = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory. Default: runs/DATE.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint of --out.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and say what would run.")
+    ] = False,
+    debug: parameters.Debug = False,
+) -> None:
+    """Fine-tune a model. With nothing else: the embedded tiny model, on a CPU, in minutes."""
+    from guardcore.layers import Overrides
+    from guardcore_cli.loading import load_config
+
+    overrides = Overrides(
+        strategy=strategy,
+        backbone=backbone,
+        sampler=sampler,
+        ratio=ratio or (),
+        gradient_weight=gradient_weight or (),
+        reward=reward or (),
+        assignments=assignments or (),
+    )
+    directory = out or (_newest_run() if resume else _new_run())
+    if resume and config is None and (directory / "config.yaml").is_file():
+        config = directory
+    settings = load_config(config, overrides)
+    if dry_run:
+        from guardcore_cli.outlook import describe
+
+        describe(settings)
+        return
+    from guardcore import train as run_training
+
+    try:
+        outcome = run_training(settings, directory, resume=resume)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped at once; go on with: {_resume_command(directory)}", err=True)
+        raise typer.Exit(130) from None
+    _conclude(outcome)
+
+
+def _conclude(outcome: Outcome) -> None:
+    from guardcore_cli.outlook import print_result
+
+    if outcome.signal is not None:
+        typer.echo(
+            f"stopped by {outcome.signal.name} after iteration {outcome.iteration}, saved; "
+            f"go on with: {_resume_command(outcome.directory)}",
+            err=True,
+        )
+        raise typer.Exit(128 + outcome.signal.value)
+    print_result(outcome)
+
+
+def _resume_command(directory: Path) -> str:
+    return f"guardcore train --resume --out {directory}"
+
+
+def _new_run() -> Path:
+    return _RUNS / datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
+
+
+def _newest_run() -> Path:
+    runs = sorted(path.parent for path in _RUNS.glob("*/config.yaml"))
+    return runs[-1] if runs else _new_run()
