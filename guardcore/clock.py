@@ -7,7 +7,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PHASES = ("encode", "forward", "decode", "reward", "update", "optimizer", "evaluate", "checkpoint")
+PHASES = (
+    "encode",
+    "rollout",  # the velocity, while sampling
+    "decode",
+    "reward",
+    "forward",  # the velocity, while updating
+    "backward",
+    "optimizer",
+    "evaluate",
+    "checkpoint",
+    "rest",
+)
 
 
 class Clock:

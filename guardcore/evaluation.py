@@ -94,19 +94,10 @@ def sample_images(run: Run, prompts: Sequence[Prompt], samples: range, purpose: 
 
 
 def guided(run: Run, scale: float | None) -> AbstractContextManager[Any]:
-    """Inside, the backbone's guidance has another scale; None leaves it.
-
-    Raises:
-        GuardcoreError: The backbone cannot change it.
-    """
+    """Inside, the backbone's guidance has another scale; None leaves it."""
     if scale is None:
         return nullcontext()
-    guidance = getattr(run.backbone, "guidance", None)
-    if guidance is None:
-        raise GuardcoreError(
-            "evaluate.guidance_scale: this backbone has no guidance(); leave the key out"
-        )
-    context: AbstractContextManager[Any] = guidance(scale)
+    context: AbstractContextManager[Any] = run.backbone.guidance(scale)  # type: ignore[attr-defined]
     return context
 
 

@@ -26,6 +26,7 @@ from guardcore.grid import save_grid
 from guardcore.learner import Learner
 from guardcore.plan import draw_prompts, micro_batches, shares, trained_steps
 from guardcore.plugins import PluginHost
+from guardcore.preflight import check_run
 from guardcore.prompt import Prompt
 from guardcore.registry import Registry
 from guardcore.rollout import Trajectory, decode, denoise
@@ -84,6 +85,7 @@ def train(
     for warning in binding.warnings:
         _log.warning(warning)
     with prepared(config, binding) as run:
+        check_run(run)
         record.open(plain, binding)
         try:
             return _run(run, record, resume)

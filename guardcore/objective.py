@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from guardcore.clock import Clock
 from guardcore.components import Backbone, GradientWeight, Penalty, RatioTransform, Sampler
 from guardcore.condition import Condition
 from guardcore.errors import ComponentError
 from guardcore.ratio import RatioTerms, StepContext, log_ratio, surrogate
 from guardcore.rollout import TakenStep
 from guardcore.tensors import Reduction, promote
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,34 +58,50 @@ class Objective:
     reduction: Reduction
 
     def score(
-        self, backbone: Backbone, condition: Condition, taken: TakenStep, advantage: Tensor
+        self,
+        backbone: Backbone,
+        condition: Condition,
+        taken: TakenStep,
+        advantage: Tensor,
+        clock: Clock,
     ) -> Scored:
-        """Score a step that was taken under the weights as they are now; ``advantage [B]``."""
-        context = self._context(backbone, condition, taken, advantage)
+        """Score a step that was taken under the weights as they are now; ``advantage [B]``.
+
+        Raises:
+            ComponentError: A component raised, or returned another shape than ``[B]``.
+        """
+        context = self._context(backbone, condition, taken, advantage, clock)
         raw = log_ratio(context)
         terms = RatioTerms(raw)
         for name, transform in self.ratio:
-            terms = transform(terms, context)
-            _check_rows(f"ratio transform {name!r}", terms.log_ratio, raw)
+            who = f"ratio transform {name!r}"
+            terms = _call(who, transform, terms, context)
+            _check_rows(who, getattr(terms, "log_ratio", terms), raw)
         weight = torch.ones_like(raw)
         for name, factor in self.gradient_weight:
-            values = factor(context)
-            weight = weight * _check_rows(f"gradient weight {name!r}", values, raw)
+            who = f"gradient weight {name!r}"
+            weight = weight * _check_rows(who, _call(who, factor, context), raw)
         result = surrogate(terms, advantage.to(raw), weight)
         loss = result.loss
         for name, (coefficient, penalty) in self.penalty.items():
-            values = penalty(context)
-            loss = loss + coefficient * _check_rows(f"penalty {name!r}", values, raw)
+            who = f"penalty {name!r}"
+            loss = loss + coefficient * _check_rows(who, _call(who, penalty, context), raw)
         return Scored(context, raw, terms, result.clipped, loss)
 
     def _context(
-        self, backbone: Backbone, condition: Condition, taken: TakenStep, advantage: Tensor
+        self,
+        backbone: Backbone,
+        condition: Condition,
+        taken: TakenStep,
+        advantage: Tensor,
+        clock: Clock,
     ) -> StepContext:
         step, x = taken.step, taken.x
-        velocity = promote(backbone.velocity(x, step.sigma, condition))
+        with clock("forward"):
+            velocity = promote(backbone.velocity(x, step.sigma, condition))
         reference = reference_velocity = None
         if self.penalty:
-            with torch.no_grad(), backbone.reference():
+            with clock("forward"), torch.no_grad(), backbone.reference():
                 reference_velocity = promote(backbone.velocity(x, step.sigma, condition))
             reference = self.sampler.transition(reference_velocity, x, step)
         return StepContext(
@@ -95,6 +115,13 @@ class Objective:
             reference=reference,
             reference_velocity=reference_velocity,
         )
+
+
+def _call(who: str, component: Callable[..., _T], *arguments: object) -> _T:
+    try:
+        return component(*arguments)
+    except Exception as error:
+        raise ComponentError(f"{who} raised {type(error).__name__}: {error}") from error
 
 
 def _check_rows(who: str, values: object, like: Tensor) -> Tensor:

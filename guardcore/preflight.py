@@ -1,14 +1,51 @@
-"""Before an iteration's first update nothing has changed, so every ratio must be 1."""
+"""What is checked before it costs anything.
+
+Before a run directory exists: that the model can draw the size, that every trained step has a
+density, that guidance can change. Before each iteration's first update: that every ratio is 1.
+"""
 
 from __future__ import annotations
 
 import torch
 
-from guardcore.errors import PreflightError
+from guardcore.errors import GuardcoreError, PreflightError
 from guardcore.figures import Terms
+from guardcore.run import Run
+from guardcore.schedule import Schedule
 
 FULL_PRECISION = 1e-6
 """Largest \\|log r\\| in float32 and float64."""
+
+
+def check_run(run: Run) -> None:
+    """Check what only built components can tell.
+
+    Raises:
+        GuardcoreError: With the config path.
+    """
+    rollout, evaluation = run.config.rollout, run.config.evaluate
+    size = rollout.height, rollout.width
+    try:
+        run.backbone.latent_shape(*size)
+        schedule = run.backbone.schedule(rollout.num_inference_steps, *size)
+    except ValueError as error:
+        raise GuardcoreError(f"rollout: {error}") from error
+    if evaluation.guidance_scale is not None and not hasattr(run.backbone, "guidance"):
+        raise GuardcoreError(
+            "evaluate.guidance_scale: this backbone has no guidance(); leave the key out"
+        )
+    _check_density(run, schedule)
+
+
+def _check_density(run: Run, schedule: Schedule) -> None:
+    point = torch.zeros(1, 1, device=schedule.sigmas.device)
+    for index in range(len(schedule) - 1):
+        transition = run.objective.sampler.transition(point, point, schedule.step(index, 1))
+        if not float(transition.std) > 0:
+            raise GuardcoreError(
+                f"sampler: {run.config.sampler.use!r} is deterministic at step {index}: there is "
+                "no log-probability to train on; it can be evaluate.sampler"
+            )
 
 
 def check_ratios_are_one(terms: Terms, dtype: torch.dtype) -> None:

@@ -83,7 +83,7 @@ def denoise(
     taken = []
     for index in range(len(schedule)):
         step = schedule.step(index, len(x))
-        with clock("forward"):
+        with clock("rollout"):
             raw = backbone.velocity(x, step.sigma, condition)
         velocity = promote(raw)
         if index in stochastic:

@@ -51,9 +51,11 @@ def update(
             if not run.objective.penalty and not advantage.any():
                 continue
             advantage = advantage.to(taken.x.device)
-            with run.clock("update"):
-                scored = run.objective.score(run.backbone, trajectory.condition, taken, advantage)
-                loss = scored.loss.sum() / terms
+            scored = run.objective.score(
+                run.backbone, trajectory.condition, taken, advantage, run.clock
+            )
+            loss = scored.loss.sum() / terms
+            with run.clock("backward"):
                 loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
             figures.add(trajectory.indices[place], scored)

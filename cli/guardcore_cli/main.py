@@ -32,6 +32,12 @@ def run() -> None:
         _fail(*error.problems)
     except GuardcoreError as error:
         _fail(str(error))
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        kind = type(error).__name__
+        sys.stderr.write(f"internal error: {kind}: {error}; --debug prints where\n")
+        raise SystemExit(1) from error
 
 
 def _fail(*problems: str) -> None:

@@ -46,8 +46,8 @@ class GroupAdvantage:
         total = _weighted_sum(rewards, groups, weights)
         advantage = total.new_zeros(total.shape)
         batch_std = total.std(correction=0)
-        for group in groups.unique():
-            rows = groups == group
+        for number in sorted(set(groups.tolist())):
+            rows = groups == number
             values = total[rows]
             if values.max() > values.min():
                 advantage[rows] = (values - values.mean()) / self._scale(values, batch_std)

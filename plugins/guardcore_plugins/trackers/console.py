@@ -78,7 +78,9 @@ class Console:
             self._live.start()
 
     def _render(self) -> RenderableType:
-        return Group(*([_table(self._rows)] if self._rows else []), self._bars)
+        if not self._rows:
+            return self._bars
+        return Group(_table(self._rows), _phases(self._rows[-1][1]), self._bars)
 
 
 def _table(rows: Sequence[tuple[int, Mapping[str, float]]]) -> Table:
@@ -99,10 +101,19 @@ _COLUMNS = {
     "ratio/std": "±",
     "clip/low": "clip low",
     "clip/high": "high",
-    "seconds/forward": "rollout",
-    "seconds/update": "update",
-    "seconds/total": "total",
+    "seconds/total": "time",
 }
+
+
+def _phases(values: Mapping[str, float]) -> str:
+    """Return where the last iteration's time went, the longest phase first."""
+    seconds = {
+        name.removeprefix("seconds/"): value
+        for name, value in values.items()
+        if name.startswith("seconds/") and name != "seconds/total" and value >= 0.05
+    }
+    parts = sorted(seconds.items(), key=lambda item: -item[1])
+    return "time: " + ", ".join(f"{name} {value:.1f} s" for name, value in parts)
 
 
 def _cell(name: str, values: Mapping[str, float]) -> str:

@@ -1,0 +1,118 @@
+"""From a config to a pipeline in memory, its trained part chosen; one line when it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from guardcore import GuardcoreError
+from guardcore_plugins.backbones.full import FullTuning
+from guardcore_plugins.backbones.lora import LoraTuning
+from guardcore_plugins.backbones.plugin import SD3Options
+from guardcore_plugins.backbones.quiet import first_line, quiet
+from guardcore_plugins.backbones.source import absent_components, check_directory, locate
+from guardcore_plugins.backbones.tuning import Tuning
+
+SCHEDULER = "FlowMatchEulerDiscreteScheduler"
+OPTIONAL_COMPONENTS = ("text_encoder_3", "tokenizer_3", "image_encoder", "feature_extractor")
+
+
+def load(pipeline_class: Any, options: SD3Options) -> tuple[Any, Tuning]:
+    """Return the pipeline on its device and what of its transformer is trained.
+
+    Adapters start from torch's global generator, on the CPU: one draw for every device.
+
+    Raises:
+        GuardcoreError: The model can't be fetched or loaded, or there is no such device or layer.
+    """
+    device, dtype = pick_device(options.device), getattr(torch, options.dtype)
+    directory = fetch(options.model, pipeline_class)
+    dtypes = {"default": dtype, "transformer": dtype if options.lora else torch.float32}
+    pipeline = load_pipeline(directory, pipeline_class, dtypes)
+    tuning = _tuning(pipeline, options, directory)
+    with quiet():
+        pipeline.to(device)
+    return pipeline, tuning
+
+
+def _tuning(pipeline: Any, options: SD3Options, directory: Path) -> Tuning:
+    lora = options.lora
+    if lora is None:
+        return FullTuning(pipeline, directory)
+    return LoraTuning(pipeline, lora.rank, lora.alpha, lora.targets)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of ``backbone.device``.
+
+    Raises:
+        GuardcoreError: A CUDA device is asked for where there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise GuardcoreError(
+            f"backbone.device: this machine has {torch.cuda.device_count()} CUDA device(s), "
+            f"received {name!r}; 'auto' takes what there is"
+        )
+    return device
+
+
+def fetch(model: str, pipeline_class: Any) -> Path:
+    """Return the model's directory; a hub model is downloaded into the hub's cache first.
+
+    Raises:
+        GuardcoreError: The hub refuses (gated, unknown name) or can't be reached.
+    """
+    directory = locate(model)
+    if directory is not None:
+        return directory
+    try:
+        with quiet(bars=True):  # gigabytes: here the bars are worth seeing
+            return Path(pipeline_class.download(model))
+    except Exception as error:  # OSError, httpx' and the hub client's own families
+        raise GuardcoreError(
+            f"backbone.model: cannot fetch {model!r} from the hub ({first_line(error)}); accept "
+            f"its licence at https://huggingface.co/{model} and run `hf auth login`, or give a "
+            "local directory"
+        ) from error
+
+
+def load_pipeline(directory: Path, pipeline_class: Any, dtypes: dict[str, torch.dtype]) -> Any:
+    """Load a pipeline to the CPU, frozen and in evaluation mode.
+
+    Args:
+        directory: What ``save_pretrained`` wrote.
+        pipeline_class: diffusers' class.
+        dtypes: Per component name, and under ``"default"``.
+
+    Raises:
+        GuardcoreError: A file is missing, damaged or of another model.
+    """
+    try:
+        check_directory(directory, pipeline_class.__name__)
+        # diffusers wants an explicit None for what the directory was saved without
+        absent = dict.fromkeys(absent_components(directory, OPTIONAL_COMPONENTS))
+        with quiet():
+            # torch_dtype, not dtype: diffusers before 0.39 knows no other name
+            pipeline = pipeline_class.from_pretrained(directory, torch_dtype=dtypes, **absent)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise GuardcoreError(
+            f"backbone.model: cannot load {directory}: {first_line(error)}"
+        ) from error
+    _check_scheduler(directory, pipeline.scheduler)
+    for component in pipeline.components.values():
+        if isinstance(component, torch.nn.Module):
+            component.requires_grad_(False).eval()
+    return pipeline
+
+
+def _check_scheduler(directory: Path, scheduler: Any) -> None:
+    if type(scheduler).__name__ != SCHEDULER:
+        raise GuardcoreError(
+            f"backbone.model: {directory} has a {type(scheduler).__name__}, need a {SCHEDULER}"
+        )

@@ -1,0 +1,194 @@
+"""The backbone's contract: conditions, embeddings, sizes, silence, and what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from guardcore import Backbone, Condition, Prompt
+from guardcore_plugins.backbones import embeddings
+from guardcore_plugins.backbones.plugin import SD3Options, sd3
+
+SHORT = "a red circle"
+LONG = "a red circle left of two blue squares and " * 8
+
+
+def test_the_guidance_scale_comes_back_after_an_exception(make):
+    backbone = make(guidance_scale=1.0)
+    with pytest.raises(KeyError), backbone.guidance(7.0):
+        raise KeyError
+    assert "negative_prompt_embeds" not in backbone.encode([Prompt(SHORT)], 64, 64).tensors
+
+
+def test_a_condition_encoded_without_guidance_is_refused_under_guidance(make, noise):
+    backbone = make(guidance_scale=1.0)
+    condition = backbone.encode([Prompt(SHORT)], 64, 64)
+    with backbone.guidance(4.5), pytest.raises(ValueError, match="encoded without guidance"):
+        backbone.velocity(noise(backbone, 1, 64, 64), torch.tensor([0.5]), condition)
+
+
+def test_rows_may_be_at_different_noise_levels(make, noise):
+    backbone = make()
+    x, sigma = noise(backbone, 2, 64, 64), torch.tensor([0.9, 0.3])
+    condition = backbone.encode([Prompt(SHORT), Prompt(LONG)], 64, 64)
+    with torch.no_grad():
+        both = backbone.velocity(x, sigma, condition)
+        second = backbone.velocity(x[1:], sigma[1:], condition.rows([1]))
+    torch.testing.assert_close(both[1:], second, atol=1e-5, rtol=1e-5)
+
+
+def test_rows_and_joined_conditions_give_the_same_velocity_as_their_own_encoding(make, noise):
+    backbone = make()
+    x, sigma = noise(backbone, 2, 64, 64), torch.tensor([0.9, 0.3])
+    apart = [backbone.encode([Prompt(text)], 64, 64) for text in (SHORT, LONG)]
+    together = backbone.encode([Prompt(LONG), Prompt(SHORT)], 64, 64).rows([1, 0])
+    with torch.no_grad():
+        first = backbone.velocity(x, sigma, Condition.cat(apart))
+        second = backbone.velocity(x, sigma, together)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.5])
+def test_each_distinct_prompt_is_encoded_once(guidance, make, monkeypatch):
+    backbone = make(guidance_scale=guidance, negative_prompt="blurred")
+    seen = []
+    encode_prompt = backbone.pipeline.encode_prompt
+
+    def counted(prompt, **options):
+        seen.append(prompt)
+        return encode_prompt(prompt=prompt, **options)
+
+    monkeypatch.setattr(backbone.pipeline, "encode_prompt", counted)
+    for _ in range(3):
+        backbone.encode([Prompt(SHORT), Prompt(LONG), Prompt(SHORT, {"tag": "x"})], 64, 64)
+        backbone.encode([Prompt(LONG)], 32, 96)
+    assert sorted(seen) == sorted([SHORT, LONG] + ["blurred"] * (guidance > 1))
+
+
+def test_an_embedding_does_not_depend_on_the_prompts_beside_it(make):
+    first, second = make("t5"), make("t5")
+    alone = first.encode([Prompt(SHORT)], 64, 64)
+    beside = second.encode([Prompt(LONG), Prompt(SHORT), Prompt("x")], 64, 64).rows([1])
+    for name, tensor in alone.tensors.items():
+        assert torch.equal(tensor, beside.tensors[name])
+
+
+def test_the_embedding_cache_drops_the_least_recently_used_above_its_limit():
+    calls = []
+
+    def encode(text):
+        calls.append(text)
+        return (torch.zeros(1, 25),)
+
+    cache = embeddings.EmbeddingCache(encode, limit_bytes=200)
+    for text in ["a", "b", "a", "c", "a", "b"]:
+        assert cache(text)[0].shape == (1, 25)
+    assert calls == ["a", "b", "c", "b"]
+    assert len(cache) == 2
+
+
+def test_decoded_images_lie_in_the_unit_interval(make, noise):
+    backbone = make()
+    condition = backbone.encode([Prompt(SHORT)] * 2, 32, 64)
+    images = backbone.decode(50 * noise(backbone, 2, 32, 64), condition)
+    assert images.shape == (2, 3, 32, 64)
+    assert images.dtype == torch.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert not images.requires_grad
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_stays_near_float32(dtype, make, noise):
+    full, half = make("t5"), make("t5", dtype=dtype)
+    x, sigma = noise(full, 2, 64, 64), torch.tensor([0.9, 0.3])
+    prompts = [Prompt(SHORT), Prompt(LONG)]
+    with torch.no_grad():
+        exact = full.velocity(x, sigma, full.encode(prompts, 64, 64))
+        rounded = half.velocity(x, sigma, half.encode(prompts, 64, 64))
+    assert (exact - rounded).abs().max() < 0.1 * exact.abs().max()
+    assert half.decode(x, half.encode(prompts, 64, 64)).dtype == torch.float32
+
+
+def test_it_is_a_backbone_by_contract(make):
+    backbone = make()
+    assert isinstance(backbone, Backbone)
+    assert len(backbone.blocks()) == 3
+    assert backbone.latent_shape(32, 96) == (4, 4, 12)
+
+
+@pytest.mark.parametrize("size", [(64, 72), (60, 64), (0, 64), (64, 144)])
+def test_a_size_that_the_model_cannot_draw_is_refused(size, make):
+    backbone = make()
+    for call in (
+        lambda: backbone.latent_shape(*size),
+        lambda: backbone.schedule(4, *size),
+        lambda: backbone.encode([Prompt(SHORT)], *size),
+    ):
+        with pytest.raises(ValueError, match=r"multiples of 16 up to 128 pixels, received"):
+            call()
+
+
+def test_misfitting_rows_are_refused(make, noise):
+    backbone = make()
+    condition = backbone.encode([Prompt(SHORT)], 64, 64)
+    x = noise(backbone, 2, 64, 64)
+    with pytest.raises(ValueError, match="condition of B rows, received"):
+        backbone.velocity(x, torch.tensor([0.5, 0.5]), condition)
+    with pytest.raises(ValueError, match=r"\[2, 4, 8, 8\], \[\] and 1 rows"):
+        backbone.velocity(x, torch.tensor(0.5), condition)
+    with pytest.raises(ValueError, match="no prompts"):
+        backbone.encode([], 64, 64)
+
+
+def test_loading_encoding_and_velocity_print_nothing(models_on_disk, tmp_path):
+    script = f"""
+import torch
+from guardcore import Prompt
+from guardcore_plugins.backbones.plugin import SD3Options, sd3
+for model in {[str(path) for path in models_on_disk.values()]!r}:
+    for lora in ({{}}, None):
+        backbone = sd3(SD3Options(model=model, device="cpu", dtype="bfloat16", lora=lora))
+        condition = backbone.encode([Prompt("a red circle " * 100)], 64, 64)
+        velocity = backbone.velocity(torch.randn(1, 4, 8, 8), torch.tensor([0.5]), condition)
+        with backbone.reference():
+            backbone.decode(velocity, condition)
+        backbone.save_adapter({str(tmp_path)!r})
+        from pathlib import Path
+        backbone.load_adapter(Path({str(tmp_path)!r}))
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_the_plugin_module_imports_nothing_heavy():
+    script = """
+import sys
+import guardcore_plugins.backbones.plugin as plugin
+plugin.guardcore_register_backbones(lambda name, factory: print(name))
+print([name for name in ("torch", "diffusers", "transformers", "peft") if name in sys.modules])
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stdout.split("\n")[:2] == ["sd3", "[]"], result.stderr
+
+
+def test_adapters_start_from_torchs_global_generator(models_on_disk):
+    options = SD3Options(model=str(models_on_disk["clip"]), device="cpu")
+
+    def start(seed):
+        torch.manual_seed(seed)
+        return torch.cat([p.flatten() for p in sd3(options).trainable().values()])
+
+    assert torch.equal(start(5), start(5))
+    assert not torch.equal(start(5), start(6))
+
+
+def test_every_option_is_described_and_the_model_is_required():
+    assert all(field.description for field in SD3Options.model_fields.values())
+    with pytest.raises(ValidationError, match=r"model\n  Field required"):
+        SD3Options()
+    assert SD3Options.model_json_schema()["required"] == ["model"]
