@@ -47,7 +47,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Binding:
-    """All components of a run."""
+    """All components of a run; ``strategies`` maps the config's names to qualified ones."""
 
     backbone: Bound
     sampler: Bound
@@ -60,6 +60,8 @@ class Binding:
     train_prompts: Bound
     eval_prompts: Bound | None
     trackers: tuple[Bound, ...]
+    strategy: str | None
+    strategies: Mapping[str, str]
     warnings: tuple[str, ...] = ()
 
     def all(self) -> list[Bound]:
@@ -94,6 +96,10 @@ def validate_options(entry: Registered, options: Mapping[str, Any], path: str) -
 def resolved(config: RunConfig, binding: Binding) -> dict[str, Any]:
     """Return the config as plain data, with qualified names and every default written out."""
     tree = config.model_dump(mode="json", by_alias=True)
+    tree["strategy"] = binding.strategy
+    tree["strategy_options"] = {
+        binding.strategies[name]: patch for name, patch in tree["strategy_options"].items()
+    }
     tree["backbone"], tree["sampler"] = binding.backbone.spec(), binding.sampler.spec()
     tree["advantage"] = binding.advantage.spec()
     tree["evaluate"]["sampler"] = binding.eval_sampler.spec()
@@ -115,11 +121,12 @@ class _Binder:
         self.config = config
         self.registry = registry
         self.problems: list[str] = []
+        self.strategies: dict[str, str] = {}
 
     def bind(self) -> Binding:
         config = self.config
         strategy = self._strategy()
-        parts = {
+        parts: dict[str, Any] = {
             "backbone": self._one("backbone", config.backbone),
             "sampler": self._one("sampler", config.sampler),
             "eval_sampler": self._one("sampler", config.evaluate.sampler, "evaluate.sampler"),
@@ -143,7 +150,9 @@ class _Binder:
         self._check_shares()
         if self.problems:
             raise ConfigError(self.problems)
-        return Binding(**parts, warnings=tuple(self._warnings(strategy)))  # type: ignore[arg-type]
+        parts["strategy"] = config.strategy and self.strategies.get(config.strategy)
+        parts["strategies"] = self.strategies
+        return Binding(**parts, warnings=tuple(self._warnings(strategy)))
 
     def _one(self, kind: str, spec: Spec, path: str | None = None) -> Bound | None:
         path = path or kind
@@ -185,11 +194,12 @@ class _Binder:
 
     def _find_strategy(self, name: str, path: str) -> Strategy | None:
         try:
-            found = self.registry.find("strategy", name).factory
+            found = self.registry.find("strategy", name)
         except GuardcoreError as error:
             self.problems.append(f"{path}: {error}")
             return None
-        return found if isinstance(found, Strategy) else None
+        self.strategies[name] = found.qualified
+        return found.factory if isinstance(found.factory, Strategy) else None
 
     def _patched(
         self, strategy: Strategy, patch: Mapping[str, Mapping[str, Any]], path: str
@@ -201,9 +211,19 @@ class _Binder:
             self.problems.append(f"{path}.{word}: the strategy has no such word{hint}")
         return replace(
             strategy,
-            ratio=[{**spec.model_dump(), **patch.get(spec.use, {})} for spec in ratio],
-            gradient_weight=[{**spec.model_dump(), **patch.get(spec.use, {})} for spec in weights],
+            ratio=[self._patched_word("ratio_transform", s, patch, path) for s in ratio],
+            gradient_weight=[
+                self._patched_word("gradient_weight", s, patch, path) for s in weights
+            ],
         )
+
+    def _patched_word(
+        self, kind: str, spec: Spec, patch: Mapping[str, Mapping[str, Any]], path: str
+    ) -> SpecLike:
+        """Return a word with its patch; a wrong one is noted and left out."""
+        whole = Spec.model_validate({**spec.model_dump(), **patch.get(spec.use, {})})
+        sound = spec.use not in patch or self._one(kind, whole, f"{path}.{spec.use}")
+        return (whole if sound else spec).model_dump()
 
     def _words(
         self, kind: str, path: str, own: tuple[Spec, ...] | None, strategy: Sequence[SpecLike]

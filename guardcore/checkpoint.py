@@ -39,6 +39,8 @@ class Checkpoint:
         """
         try:
             record = json.loads((self.path / _STATE).read_text(encoding="utf-8"))
+            if record.pop("checksum") != _digest(record):
+                raise CheckpointError(f"{self.path}: {_STATE} has been altered")
             files: Mapping[str, str] = record["sha256"]
             for name, checksum in files.items():
                 if _sha256(self.path / f"{name}.safetensors") != checksum:
@@ -72,7 +74,9 @@ def save(
         raise CheckpointError(
             f"cannot write {target}: {error}; the checkpoints before it are untouched"
         ) from error
-    for old in find(directory)[:-keep]:
+    found = find(directory)
+    later = [c for c in found if c.iteration > iteration]  # damaged: resuming stepped over them
+    for old in [*[c for c in found if c.iteration <= iteration][:-keep], *later]:
         shutil.rmtree(old.path, ignore_errors=True)
     return Checkpoint(target, iteration)
 
@@ -95,9 +99,13 @@ def _write(aside: Path, iteration: int, state: State, counters: Mapping[str, int
         checksums[name] = _sha256(path)
     record = {"format": 1, "iteration": iteration, "counters": counters, "sha256": checksums}
     path = aside / _STATE
-    path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    path.write_text(json.dumps({**record, "checksum": _digest(record)}, indent=1), "utf-8")
     _sync(path)
     _sync(aside)
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

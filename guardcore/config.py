@@ -35,14 +35,14 @@ class Window(Section):
 
 def _steps_form(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return "list"
-    return "window" if isinstance(value, dict | Window) else "all"
+        return "<list>"
+    return "<window>" if isinstance(value, dict | Window) else "<all>"
 
 
 TrainSteps = Annotated[
-    Annotated[Literal["all"], Tag("all")]
-    | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Tag("list")]
-    | Annotated[Window, Tag("window")],
+    Annotated[Literal["all"], Tag("<all>")]
+    | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Tag("<list>")]
+    | Annotated[Window, Tag("<window>")],
     Discriminator(_steps_form),
 ]
 

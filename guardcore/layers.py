@@ -17,6 +17,8 @@ from guardcore.config import RunConfig
 from guardcore.errors import ConfigError, GuardcoreError
 from guardcore.problems import problem_lines
 
+_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # a date 2024-13-45 is a ValueError
+
 
 @dataclass(frozen=True)
 class Overrides:
@@ -59,7 +61,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise GuardcoreError(f"cannot read the config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (*_NOT_YAML, UnicodeDecodeError) as error:
         raise GuardcoreError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise GuardcoreError(f"{path} must hold a mapping, received {type(tree).__name__}")
@@ -98,7 +100,9 @@ def parse_component(text: str) -> dict[str, Any]:
                 f"{text!r}: expected name:option=value,option=value, received {option!r}; "
                 "a list is given with --set"
             )
-        spec[key.strip()] = _scalar(value, text)
+        if key in spec:
+            raise GuardcoreError(f"{text!r}: {key!r} is given twice")
+        spec[key] = _scalar(value, text)
     return spec
 
 
@@ -107,30 +111,39 @@ def assign(tree: Mapping[str, Any], assignment: str) -> dict[str, Any]:
     path, equals, value = assignment.partition("=")
     if not (path and equals):
         raise GuardcoreError(f"--set {assignment!r}: expected path=value")
-    result: dict[str, Any] = _assign(dict(tree), path.split("."), _scalar(value, assignment), path)
+    keys, plain = path.split("."), _scalar(value, assignment)
+    result: dict[str, Any] = _assign(dict(tree), _defaults(), keys, plain, path)
     return result
 
 
-def _assign(node: Any, keys: Sequence[str], value: Any, path: str) -> Any:
+def _assign(node: Any, default: Any, keys: Sequence[str], value: Any, path: str) -> Any:
+    """Return ``node``, or what stands for it by default, with ``value`` at ``keys``."""
     if not keys:
         return value
     key, rest = keys[0], keys[1:]
+    node = default if node is None else node
+    node = {"use": node} if isinstance(node, str) else node  # a component by name alone
     if isinstance(node, list | tuple):
-        if not key.isdigit() or int(key) >= len(node):
+        if not (key.isascii() and key.isdecimal() and int(key) < len(node)):
             raise GuardcoreError(f"--set {path}: {key!r} is no position in a list of {len(node)}")
         place = int(key)
-        return [*node[:place], _assign(node[place], rest, value, path), *node[place + 1 :]]
-    if isinstance(node, str):
-        node = {"use": node}  # a component by name alone
-    if node is None:
-        node = {}
-    if not isinstance(node, Mapping):
+        return [*node[:place], _assign(node[place], None, rest, value, path), *node[place + 1 :]]
+    if not isinstance(node, Mapping | None):
         raise GuardcoreError(f"--set {path}: {key!r} is below a plain value, {node!r}")
-    return {**node, key: _assign(node.get(key), rest, value, path)}
+    below = default.get(key) if isinstance(default, Mapping) else None
+    node = node or {}
+    return {**node, key: _assign(node.get(key), below, rest, value, path)}
+
+
+def _defaults() -> dict[str, Any]:
+    """Return the sections that a config may leave out, as plain data."""
+    none: Any = RunConfig.model_construct()  # type: ignore[call-arg]  # defaults and no more
+    tree: dict[str, Any] = none.model_dump(by_alias=True)
+    return tree
 
 
 def _scalar(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text) if text else ""
-    except yaml.YAMLError as error:
+    except _NOT_YAML as error:
         raise GuardcoreError(f"{where!r}: {text!r} is not a YAML value") from error

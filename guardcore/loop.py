@@ -91,6 +91,10 @@ def train(
             return _run(run, record, resume)
         except Exception as error:
             record.write_error(error)
+            if isinstance(error, OSError):
+                raise GuardcoreError(
+                    f"cannot write {error.filename or record.path}: {error.strerror or error}"
+                ) from error
             raise
 
 
@@ -99,14 +103,16 @@ def _run(run: Run, record: RunDirectory, resume: bool) -> Outcome:
     learner = Learner(run.backbone.trainable(), config.train)
     start = _restore(learner, record) if resume else -1
     record.cut_back(start)
-    if start < 0 and run.eval_prompts:
-        metrics = _evaluate(run, learner, record, 0)
-        _report(run, record, 0, metrics | run.clock.lap(), [])
     with StopRequest(_announce) as stop:
+        if start < 0 and run.eval_prompts is not None:
+            metrics = _evaluate(run, learner, record, 0)
+            _report(run, record, 0, metrics | run.clock.lap(), [])
         for iteration in range(max(start, 0) + 1, config.train.iterations + 1):
             last = iteration == config.train.iterations
+            if stop.received is not None:
+                return Outcome(record.path, iteration - 1, finished=False, signal=stop.received)
             metrics, rows = iterate(run, learner, iteration)
-            if run.eval_prompts and (last or iteration % config.evaluate.every == 0):
+            if run.eval_prompts is not None and (last or iteration % config.evaluate.every == 0):
                 metrics |= _evaluate(run, learner, record, iteration)
             ending = last or learner.exhausted or stop.received is not None
             _report(run, record, iteration, metrics | run.clock.lap(), rows)
@@ -120,10 +126,8 @@ def _run(run: Run, record: RunDirectory, resume: bool) -> Outcome:
                     f"{learner.skipped_in_a_row} updates in a row had a non-finite gradient; "
                     f"checkpoint {iteration} is saved; lower train.learning_rate"
                 )
-            if stop.received is not None and not last:
-                return Outcome(record.path, iteration, finished=False, signal=stop.received)
-    with learner.averaged():
-        run.backbone.save_adapter(record.adapter)
+        with learner.averaged():
+            record.write_adapter(run.backbone.save_adapter)
     return Outcome(record.path, config.train.iterations, finished=True)
 
 

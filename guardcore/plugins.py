@@ -8,7 +8,7 @@ distributions with one entry-point name. So this host keys a plugin as
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, distributions
 
@@ -19,7 +19,7 @@ from guardcore.hookspecs import ENTRY_POINT_GROUP, PROJECT
 from guardcore.kinds import KINDS, registration_hook
 from guardcore.registry import BUILTIN, Origin, Registry
 
-_ANY_VERSION = re.compile(rf"{PROJECT}\.v\d+")
+_ANY_API = re.compile(rf"{PROJECT}\.v\d+")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ class PluginHost:
     def __init__(self) -> None:
         self.registry = Registry()
         self.problems: list[Problem] = []
-        self.origins: list[Origin] = []
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
 
@@ -48,36 +47,46 @@ class PluginHost:
     def discover(cls) -> PluginHost:
         """Return a host with every installed plugin."""
         host = cls()
-        host.load(
-            point
-            for distribution in distributions()
-            for point in distribution.entry_points
-            if _ANY_VERSION.fullmatch(point.group)
-        )
+        seen: set[str] = set()
+        for distribution in distributions():
+            try:
+                name = _normalised(distribution.metadata["Name"])
+                points = [p for p in distribution.entry_points if _ANY_API.fullmatch(p.group)]
+                version = distribution.version
+            except Exception as error:  # a damaged dist-info is no reason to load nobody
+                origin = Origin(str(getattr(distribution, "_path", distribution)), "?", "?", "?")
+                host.report(origin, f"its metadata cannot be read: {error}")
+                continue
+            if name not in seen:  # the same distribution twice on sys.path: the first one counts
+                host.load(name, version, points)
+            seen.add(name)
         host.record_clashes()
         return host
 
-    def load(self, points: Iterable[EntryPoint]) -> None:
-        """Import the plugins of this API's version, and report those of others."""
-        for point in sorted(set(points), key=lambda p: (_distribution(p)[0], p.name)):
-            name, version = _distribution(point)
-            origin = Origin(name, version, point.name, point.value)
-            if any(known.key == origin.key for known in self.origins):
-                continue  # the same distribution, found twice on sys.path
-            self.origins.append(origin)
-            if point.group != ENTRY_POINT_GROUP:
-                self._report(
+    def load(self, distribution: str, version: str, points: Sequence[EntryPoint]) -> None:
+        """Import a distribution's plugins of this API, and report those that are only for others.
+
+        A distribution may offer one entry-point name for several versions of the API.
+        """
+        ours = {point.name for point in points if point.group == ENTRY_POINT_GROUP}
+        for point in points:
+            origin = Origin(distribution, version, point.name, point.value)
+            if point.group == ENTRY_POINT_GROUP:
+                self._import(point, origin)
+            elif point.name not in ours:
+                self.report(
                     origin,
-                    f"plugin API {point.group}, this is {ENTRY_POINT_GROUP}; "
+                    f"made for plugin API {point.group}, this is {ENTRY_POINT_GROUP}; "
                     "install a version of the plugin made for it",
                 )
-                continue
-            try:
-                plugin = point.load()
-            except Exception as error:  # whatever a stranger's import raises
-                self._report(origin, f"cannot be imported: {type(error).__name__}: {error}")
-                continue
-            self.add(plugin, origin)
+
+    def _import(self, point: EntryPoint, origin: Origin) -> None:
+        try:
+            plugin = point.load()
+        except (Exception, SystemExit) as error:  # whatever a stranger's import raises
+            self.report(origin, f"cannot be imported: {type(error).__name__}: {error}")
+            return
+        self.add(plugin, origin)
 
     def add(self, plugin: object, origin: Origin) -> None:
         """Take in one imported plugin: check its hooks, then let it register."""
@@ -87,13 +96,13 @@ class PluginHost:
         except (pluggy.PluginValidationError, ValueError) as error:
             if self._manager.get_plugin(origin.key) is not None:
                 self._manager.unregister(name=origin.key)
-            self._report(origin, str(error).replace("\n", " "))
+            self.report(origin, str(error))
             return
         try:
             self._register(plugin, origin)
         except Exception as error:
             self.registry.forget(origin)
-            self._report(origin, f"cannot register: {type(error).__name__}: {error}")
+            self.report(origin, f"cannot register: {type(error).__name__}: {error}")
 
     def record_clashes(self) -> None:
         """Report third parties' claims on a built-in's short name."""
@@ -101,7 +110,7 @@ class PluginHost:
             claims = self.registry.claims(entry.kind, entry.name)
             builtin = any(claim.origin.distribution == BUILTIN for claim in claims)
             if builtin and entry.origin.distribution != BUILTIN:
-                self._report(
+                self.report(
                     entry.origin,
                     f"the {entry.kind} name {entry.name!r} is built in; "
                     f"this one is reached as {entry.qualified!r}",
@@ -114,12 +123,10 @@ class PluginHost:
                 if implementation.plugin is plugin:
                     implementation.function(self.registry.registrar(kind, origin))
 
-    def _report(self, origin: Origin, reason: str) -> None:
-        self.problems.append(Problem(origin, reason))
+    def report(self, origin: Origin, reason: str) -> None:
+        """Record a problem, on one line."""
+        self.problems.append(Problem(origin, " ".join(reason.split())))
 
 
-def _distribution(point: EntryPoint) -> tuple[str, str]:
-    if point.dist is None:
-        return "unknown", "unknown"
-    name = re.sub(r"[-_.]+", "-", point.dist.name).lower()  # PEP 503
-    return name, point.dist.version
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()  # PEP 503

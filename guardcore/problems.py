@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,7 +17,8 @@ def problem_lines(error: ValidationError, model: type[BaseModel], path: str = ""
 
 
 def _line(problem: Mapping[str, Any], model: type[BaseModel], path: str) -> str:
-    keys = [str(key) for key in problem["loc"]]
+    # A tag of a union, written <like this> in the config's types, is no part of the path.
+    keys = [key for key in map(str, problem["loc"]) if not key.startswith("<")]
     where = ".".join(filter(None, [path, *keys])) or "config"
     if problem["type"] == "extra_forbidden":
         known = sorted(_keys_at(model, keys[:-1]))
@@ -43,6 +44,6 @@ def _keys_at(model: type[BaseModel], keys: Sequence[str]) -> set[str]:
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    elif get_origin(annotation) in (Union, types.UnionType, tuple, list):
+    elif get_origin(annotation) in (Annotated, Union, types.UnionType, tuple, list):
         for part in get_args(annotation):
             yield from _models(part)

@@ -7,9 +7,11 @@ never a matter of installation order. Nothing is shadowed, renamed or dropped in
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,10 +157,13 @@ def options_of(factory: Factory) -> type[Options]:
         raise TypeError(f"{label} must take exactly one argument, its options")
     annotation: Any = parameters[0].annotation
     if isinstance(annotation, str):  # `from __future__ import annotations`
-        scope: Mapping[str, Any] = getattr(inspect.unwrap(factory), "__globals__", {})
-        annotation = scope.get(annotation)
+        module = sys.modules[inspect.unwrap(factory).__module__]
+        with contextlib.suppress(NameError, AttributeError):
+            annotation = eval(annotation, vars(module))  # as typing.get_type_hints does
     if not (isinstance(annotation, type) and issubclass(annotation, Options)):
         raise TypeError(f"{label}: annotate its argument with a subclass of guardcore.Options")
+    if annotation.model_config.get("extra") != "forbid" or not annotation.model_config["frozen"]:
+        raise TypeError(f"{label}: its options must stay frozen and refuse unknown keys")
     return annotation
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from guardcore.binding import Binding
+from guardcore.binding import Binding, Bound
 from guardcore.clock import Clock
 from guardcore.components import Advantage, Backbone, PromptSource, Reward, Sampler, Tracker
 from guardcore.config import RunConfig
+from guardcore.errors import GuardcoreError
 from guardcore.objective import Objective
 
 
@@ -70,8 +71,8 @@ def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
     initial weights depend on the seed alone.
     """
     with ExitStack() as stack:
-        train_prompts = binding.train_prompts.build()
-        eval_prompts = binding.eval_prompts.build() if binding.eval_prompts else None
+        train_prompts = _prompts(binding.train_prompts)
+        eval_prompts = _prompts(binding.eval_prompts) if binding.eval_prompts else None
         objective = _objective(config, binding)
         advantage, eval_sampler = binding.advantage.build(), binding.eval_sampler.build()
         rewards = {}
@@ -99,6 +100,13 @@ def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
             trackers=Trackers(trackers),
             clock=Clock(),
         )
+
+
+def _prompts(bound: Bound) -> PromptSource:
+    source: PromptSource = bound.build()
+    if len(source) == 0:
+        raise GuardcoreError(f"{bound.path}: {bound.entry.qualified} holds no prompt")
+    return source
 
 
 def _objective(config: RunConfig, binding: Binding) -> Objective:

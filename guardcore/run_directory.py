@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import platform
+import shutil
 import subprocess
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,14 @@ from guardcore.checkpoint import Checkpoint
 from guardcore.errors import GuardcoreError
 
 _PACKAGES = ("guardcore", "torch", "diffusers", "transformers", "peft", "safetensors")
-_MAY_CHANGE = {"train.iterations", "checkpoint.every", "checkpoint.keep"}
+_MAY_CHANGE = {
+    "train.iterations",
+    "train.learning_rate",
+    "train.max_grad_norm",
+    "train.max_skipped_updates",
+    "checkpoint.every",
+    "checkpoint.keep",
+}
 """What a resumed run may set anew; ``tracker`` too."""
 
 
@@ -70,6 +80,7 @@ class RunDirectory:
         self.samples.mkdir(exist_ok=True)
         self.checkpoints.mkdir(exist_ok=True)
         (self.path / "error.log").unlink(missing_ok=True)
+        shutil.rmtree(self.adapter, ignore_errors=True)  # that of fewer iterations
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint."""
@@ -79,7 +90,7 @@ class RunDirectory:
     def append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows to ``metrics`` or ``steps``, a JSON object a line."""
         with (self.path / f"{name}.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+            file.writelines(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Return the whole rows of ``metrics`` or ``steps``; a torn last line is left out."""
@@ -109,10 +120,26 @@ class RunDirectory:
             record = json.loads(path.read_text(encoding="utf-8"))
         return record
 
+    def write_adapter(self, save: Callable[[Path], None]) -> None:
+        """Have ``save`` write a directory aside, then rename it to ``adapter/``."""
+        aside = self.path / ".adapter.writing"
+        shutil.rmtree(aside, ignore_errors=True)
+        save(aside)
+        aside.rename(self.adapter)
+
     def write_error(self, error: BaseException) -> None:
-        """Write the full traceback to ``error.log``."""
+        """Write the full traceback to ``error.log``, if the disk takes it."""
         text = "".join(traceback.format_exception(error))
-        (self.path / "error.log").write_text(text, encoding="utf-8")
+        with contextlib.suppress(OSError):
+            (self.path / "error.log").write_text(text, encoding="utf-8")
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace what JSON has no word for by null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
 
 
 def _visible(directory: Path) -> list[Path]:

@@ -27,7 +27,8 @@ def config_schema(registry: Registry) -> dict[str, Any]:
     for kind in {*_PLACES.values(), "prompt_source"}:
         entries = registry.of_kind(kind)
         weighted = kind in ("reward", "penalty")
-        definitions[kind] = {"anyOf": [form for e in entries for form in _forms(e, weighted)]}
+        forms = [form for entry in entries for form in _forms(entry, weighted, definitions)]
+        definitions[kind] = {"anyOf": forms}
     for key, kind in _PLACES.items():
         _point_at(schema["properties"][key], kind)
     for split in ("train", "eval"):
@@ -38,15 +39,22 @@ def config_schema(registry: Registry) -> dict[str, Any]:
     return schema
 
 
-def _forms(entry: Registered, weighted: bool) -> list[dict[str, Any]]:
-    """Return the ways to write one component: its name, or a mapping with options."""
+def _forms(entry: Registered, weighted: bool, definitions: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the ways to write one component: its name, or a mapping with options.
+
+    Models nested in its options go into ``definitions``, under the component's name.
+    """
     names = {"enum": [entry.name, entry.qualified]}
-    options = entry.options.model_json_schema(by_alias=True)
+    prefix = f"{entry.kind}.{entry.qualified}."
+    options = entry.options.model_json_schema(
+        by_alias=True, ref_template=f"#/$defs/{prefix}{{model}}"
+    )
+    for name, nested in options.get("$defs", {}).items():
+        definitions[prefix + name] = nested
     properties = {"use": names, **options.get("properties", {})}
     if weighted:
         properties["weight"] = {"type": "number", "description": "coefficient"}
     mapping = {
-        **{key: options[key] for key in ("$defs",) if key in options},
         "type": "object",
         "description": entry.description,
         "properties": properties,

@@ -26,6 +26,7 @@ def sample(
     debug: parameters.Debug = False,
 ) -> None:
     """Sample images and write them as one grid with their captions."""
+    from guardcore.errors import GuardcoreError
     from guardcore.evaluation import held_out
     from guardcore.grid import save_grid
     from guardcore.inference import sample_prompts, trained
@@ -37,6 +38,8 @@ def sample(
         prompts = [Prompt(text) for text in prompt or []]
         if not prompts and run.eval_prompts is not None:
             prompts = held_out(run.eval_prompts, 24)
+        if not prompts:
+            raise GuardcoreError("the config has no held-out prompts; give --prompt")
         repeated = [p for p in prompts for _ in range(number)]
         images = sample_prompts(run, repeated)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ def list_components(
         typer.echo(json.dumps({"components": [_row(e) for e in entries], "problems": problems}))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("kind", "name", "from", "version", "description", box=None, pad_edge=False)
@@ -40,7 +41,8 @@ def list_components(
         shown = row["kind"] if row["kind"] != previous else ""
         previous = row["kind"]
         origin = entry.origin
-        table.add_row(shown, entry.name, origin.distribution, origin.version, entry.description)
+        description = escape(entry.description)
+        table.add_row(shown, entry.name, origin.distribution, origin.version, description)
     console = Console()
     console.print(table)
     for problem in host.problems:
@@ -62,7 +64,7 @@ def inspect(
     console = Console()
     console.print(f"[bold]{entry.qualified}[/] {entry.origin.version} · {entry.kind}")
     if isinstance(entry.factory, Strategy):
-        console.print(entry.description)
+        console.print(entry.description, markup=False)
         console.print("ratio:", *entry.factory.ratio)
         console.print("gradient_weight:", *entry.factory.gradient_weight)
         return
@@ -72,6 +74,7 @@ def inspect(
 
 
 def _options_table(entry: Registered) -> Any:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("option", "type", "default", "description", box=None, pad_edge=False)
@@ -80,7 +83,7 @@ def _options_table(entry: Registered) -> Any:
         if not isinstance(field.annotation, type):
             kind = str(field.annotation).replace("typing.", "")
         default = "required" if field.is_required() else repr(field.default)
-        table.add_row(name, kind, default, field.description or "")
+        table.add_row(*map(escape, (name, kind, default, field.description or "")))
     return table if table.rows else "no options"
 
 

@@ -23,7 +23,7 @@ from guardcore_plugins.tiny_world.vae_training import rate
 
 # Zero tokens in T5's place, and how often: their number changes the attention's softmax, so the
 # model is trained to ignore anything from one (fast) to diffusers' default of 256.
-PADDING = {1: 0.70, 4: 0.12, 16: 0.08, 64: 0.06, 256: 0.04}
+PADDING = {1: 0.80, 4: 0.08, 16: 0.06, 64: 0.04, 256: 0.02}
 UNIFORM = 0.25  # share of uniform sigmas; the rest are logit-normal
 
 
@@ -97,7 +97,7 @@ def train_flow(
 ) -> None:
     """Train in place, resuming from `work`; `export` gets the averaged weights now and then."""
     captioner = Captioner(model, corpus, plan)
-    optimiser = torch.optim.AdamW(model.parameters(), plan.flow_rate, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(model.parameters(), plan.flow_rate, weight_decay=0.01, fused=True)
     averaged: dict[str, Tensor] = {}
     path = work / "flow.safetensors"
     for step in range(checkpoint.load(path, model, optimiser, averaged), plan.flow_steps):

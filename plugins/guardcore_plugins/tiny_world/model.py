@@ -33,7 +33,7 @@ class Widths:
     vae_channels: tuple[int, ...] = (16, 32, 64, 64)
     text_width: int = 64
     text_layers: int = 2
-    heads: int = 5
+    heads: int = 4
     layers: int = 4
 
 

@@ -20,9 +20,9 @@ class Plan:
     vae_steps: int = 1300
     vae_batch: int = 24
     vae_rate: float = 1.5e-3
-    flow_steps: int = 5600
-    flow_batch: int = 128
-    flow_rate: float = 1e-3
+    flow_steps: int = 7000
+    flow_batch: int = 64
+    flow_rate: float = 1.5e-3
     decay: float = 0.999
     scene_mistakes: float = 0.4
     digit_mistakes: float = 0.3
