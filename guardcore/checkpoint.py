@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -18,8 +19,9 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from guardcore.errors import CheckpointError
-from guardcore.learner import State
+from guardcore.learner import Learner, State
 
+_log = logging.getLogger("guardcore")
 _NAME = re.compile(r"iteration-(\d{6,})")
 _STATE = "state.json"
 
@@ -88,6 +90,18 @@ def find(directory: Path) -> list[Checkpoint]:
     matches = [(path, _NAME.fullmatch(path.name)) for path in directory.iterdir()]
     found = [Checkpoint(path, int(match[1])) for path, match in matches if match]
     return sorted(found, key=lambda checkpoint: checkpoint.iteration)
+
+
+def restore(learner: Learner, directory: Path) -> int:
+    """Load the newest whole checkpoint; return its iteration, −1 where there is none."""
+    for found in reversed(find(directory)):
+        try:
+            learner.load(*found.load())
+        except CheckpointError as error:
+            _log.warning("%s; going back to the one before", error)
+            continue
+        return found.iteration
+    return -1
 
 
 def _write(aside: Path, iteration: int, state: State, counters: Mapping[str, int]) -> None:

@@ -11,24 +11,23 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from guardcore import checkpoint, noise
-from guardcore.binding import bind, resolved
+from guardcore.binding import bind
+from guardcore.bound import resolved
 from guardcore.config import RunConfig
-from guardcore.errors import CheckpointError, GuardcoreError
-from guardcore.evaluation import Evaluation, evaluate
+from guardcore.errors import GuardcoreError
 from guardcore.figures import headline
-from guardcore.grid import save_grid
 from guardcore.learner import Learner
 from guardcore.plan import draw_prompts, micro_batches, shares, trained_steps
 from guardcore.plugins import PluginHost
 from guardcore.preflight import check_run
 from guardcore.prompt import Prompt
 from guardcore.registry import Registry
+from guardcore.reporting import report_evaluation, report_iteration
 from guardcore.rollout import Trajectory, decode, denoise
 from guardcore.run import Run, prepared
 from guardcore.run_directory import RunDirectory
@@ -101,22 +100,22 @@ def train(
 def _run(run: Run, record: RunDirectory, resume: bool) -> Outcome:
     config = run.config
     learner = Learner(run.backbone.trainable(), config.train)
-    start = _restore(learner, record) if resume else -1
+    start = checkpoint.restore(learner, record.checkpoints) if resume else -1
     record.cut_back(start)
     with StopRequest(_announce) as stop:
         if start < 0 and run.eval_prompts is not None:
-            metrics = _evaluate(run, learner, record, 0)
-            _report(run, record, 0, metrics | run.clock.lap(), [])
+            metrics = report_evaluation(run, learner, record, 0)
+            report_iteration(run, record, 0, metrics | run.clock.lap(), [])
+            if stop.received is not None:
+                return Outcome(record.path, 0, finished=False, signal=stop.received)
         for iteration in range(max(start, 0) + 1, config.train.iterations + 1):
             last = iteration == config.train.iterations
-            if stop.received is not None:
-                return Outcome(record.path, iteration - 1, finished=False, signal=stop.received)
             metrics, rows = iterate(run, learner, iteration)
             if run.eval_prompts is not None and (last or iteration % config.evaluate.every == 0):
-                metrics |= _evaluate(run, learner, record, iteration)
-            ending = last or learner.exhausted or stop.received is not None
-            _report(run, record, iteration, metrics | run.clock.lap(), rows)
-            if ending or iteration % config.checkpoint.every == 0:
+                metrics |= report_evaluation(run, learner, record, iteration)
+            stopping = last or learner.exhausted or stop.received is not None
+            report_iteration(run, record, iteration, metrics | run.clock.lap(), rows)
+            if stopping or iteration % config.checkpoint.every == 0:
                 with run.clock("checkpoint"):
                     state, counters = learner.state()
                     keep = config.checkpoint.keep
@@ -126,6 +125,8 @@ def _run(run: Run, record: RunDirectory, resume: bool) -> Outcome:
                     f"{learner.skipped_in_a_row} updates in a row had a non-finite gradient; "
                     f"checkpoint {iteration} is saved; lower train.learning_rate"
                 )
+            if stopping and not last:
+                return Outcome(record.path, iteration, finished=False, signal=stop.received)
         with learner.averaged():
             record.write_adapter(run.backbone.save_adapter)
     return Outcome(record.path, config.train.iterations, finished=True)
@@ -212,47 +213,6 @@ def weigh(run: Run, rewards: Mapping[str, Tensor], groups: Tensor, steps: int) -
             f"received {list(advantages.shape)}"
         )
     return advantages
-
-
-def _restore(learner: Learner, record: RunDirectory) -> int:
-    """Load the newest whole checkpoint; return its iteration, −1 where there is none."""
-    for found in reversed(checkpoint.find(record.checkpoints)):
-        try:
-            learner.load(*found.load())
-        except CheckpointError as error:
-            _log.warning("%s; going back to the one before", error)
-            continue
-        return found.iteration
-    return -1
-
-
-def _evaluate(run: Run, learner: Learner, record: RunDirectory, iteration: int) -> dict[str, float]:
-    with run.clock("evaluate"), learner.averaged():
-        evaluation = evaluate(run)
-    record.write_samples(iteration, evaluation.record())
-    _show(run, record, iteration, evaluation)
-    return evaluation.metrics()
-
-
-def _show(run: Run, record: RunDirectory, iteration: int, evaluation: Evaluation) -> None:
-    captions = [prompt.text for prompt in evaluation.prompts[: len(evaluation.images)]]
-    if captions:
-        path = record.samples / f"iteration-{iteration:06d}.png"
-        save_grid(path, evaluation.images, captions)
-        run.trackers.images(iteration, "held-out", evaluation.images, captions)
-
-
-def _report(
-    run: Run,
-    record: RunDirectory,
-    iteration: int,
-    metrics: Mapping[str, Any],
-    rows: list[dict[str, float]],
-) -> None:
-    record.append("steps", rows)
-    record.append("metrics", [{"iteration": iteration, **metrics}])
-    run.trackers.metrics(iteration, metrics)
-    run.trackers.progress("train", iteration, run.config.train.iterations)
 
 
 def _announce(received: signal.Signals) -> None:

@@ -122,7 +122,8 @@ def surrogate(terms: RatioTerms, advantage: Tensor, weight: Tensor) -> Surrogate
         ValueError: A shape other than ``[B]``.
     """
     shape = terms.log_ratio.shape
-    for name, values in {"advantage": advantage, "weight": weight, "low": terms.low}.items():
+    given = {"advantage": advantage, "weight": weight, "low": terms.low, "high": terms.high}
+    for name, values in given.items():
         if len(shape) != 1 or values.shape != shape:
             raise ValueError(
                 f"{name} must be [B] like log_ratio {list(shape)}, received {list(values.shape)}"

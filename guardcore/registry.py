@@ -175,7 +175,7 @@ def create(kind: str, name: str, **options: Any) -> Any:
     Raises:
         GuardcoreError: No such component, or options that it refuses, all of them at once.
     """
-    from guardcore.binding import validate_options
+    from guardcore.bound import validate_options
     from guardcore.plugins import PluginHost
 
     entry = PluginHost.discover().registry.find(kind, name)

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from guardcore import checkpoint
-from guardcore.binding import Binding
+from guardcore.bound import Binding
 from guardcore.checkpoint import Checkpoint
 from guardcore.errors import GuardcoreError
 

@@ -26,7 +26,8 @@ def show(
     """Print the resolved config: every default, every qualified name."""
     import yaml
 
-    from guardcore.binding import bind, resolved
+    from guardcore.binding import bind
+    from guardcore.bound import resolved
     from guardcore.plugins import PluginHost
 
     settings = _load(config, strategy, assignments)

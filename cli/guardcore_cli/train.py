@@ -71,7 +71,7 @@ def _conclude(outcome: Outcome) -> None:
 
     if outcome.signal is not None:
         typer.echo(
-            f"stopped by {outcome.signal.name} after iteration {outcome.iteration}, saved; "
+            f"stopped by {outcome.signal.name} after iteration {outcome.iteration}; "
             f"go on with: {_resume_command(outcome.directory)}",
             err=True,
         )

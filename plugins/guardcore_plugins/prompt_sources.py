@@ -40,7 +40,7 @@ def jsonl(options: FileOptions) -> Sequence[Prompt]:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise GuardcoreError(f"{path} is not UTF-8 text: {error}") from error
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]

@@ -1,0 +1,44 @@
+"""What an iteration leaves in the run directory, and tells the trackers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from guardcore.evaluation import Evaluation, evaluate
+from guardcore.grid import save_grid
+from guardcore.learner import Learner
+from guardcore.run import Run
+from guardcore.run_directory import RunDirectory
+
+
+def report_iteration(
+    run: Run,
+    record: RunDirectory,
+    iteration: int,
+    metrics: Mapping[str, float],
+    rows: Sequence[Mapping[str, float]],
+) -> None:
+    """Append the figures of an iteration, and pass them on."""
+    record.append("steps", rows)
+    record.append("metrics", [{"iteration": iteration, **metrics}])
+    run.trackers.metrics(iteration, metrics)
+    run.trackers.progress("train", iteration, run.config.train.iterations)
+
+
+def report_evaluation(
+    run: Run, learner: Learner, record: RunDirectory, iteration: int
+) -> dict[str, float]:
+    """Evaluate under the averaged weights; write scores and grid; return the metrics."""
+    with run.clock("evaluate"), learner.averaged():
+        evaluation = evaluate(run)
+        record.write_samples(iteration, evaluation.record())
+        _write_grid(run, record, iteration, evaluation)
+    return evaluation.metrics()
+
+
+def _write_grid(run: Run, record: RunDirectory, iteration: int, evaluation: Evaluation) -> None:
+    captions = [prompt.text for prompt in evaluation.prompts[: len(evaluation.images)]]
+    if captions:
+        path = record.samples / f"iteration-{iteration:06d}.png"
+        save_grid(path, evaluation.images, captions)
+        run.trackers.images(iteration, "held-out", evaluation.images, captions)
