@@ -81,12 +81,17 @@ class _Binder:
         return tuple(self._one(kind, s, f"{path}.{place}") for place, s in enumerate(specs))
 
     def _labelled(self, kind: str, specs: tuple[WeightedSpec, ...]) -> dict[str, Bound]:
-        """Label by short name; the second of one name is ``name#2``."""
+        """Label by short name, and a second one of a name as the command line would write it."""
         labelled: dict[str, Bound] = {}
         for bound in self._many(kind, kind, specs):
-            if bound is not None:
-                same = sum(b.entry.name == bound.entry.name for b in labelled.values())
-                labelled[bound.entry.name + (f"#{same + 1}" if same else "")] = bound
+            if bound is None:
+                continue
+            label = bound.entry.name
+            if label in labelled:
+                label += f":{_difference(labelled[label], bound)}"
+            if label in labelled or label.endswith(":"):
+                self.problems.append(f"{bound.path}: the same {kind} is listed already")
+            labelled[label] = bound
         return labelled
 
     def _strategy(self) -> Strategy:
@@ -191,6 +196,13 @@ class _Binder:
                 "train.updates_per_iteration is 1: every ratio is 1, so no clip can act"
             )
         return warnings
+
+
+def _difference(first: Bound, second: Bound) -> str:
+    """Return the options of ``second`` that ``first`` has otherwise, ``option=value,…``."""
+    before = first.options.model_dump(mode="json")
+    after = second.options.model_dump(mode="json")
+    return ",".join(f"{name}={v}" for name, v in after.items() if before.get(name) != v)
 
 
 def _specs(words: Sequence[SpecLike]) -> tuple[Spec, ...]:

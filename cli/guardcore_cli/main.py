@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 
 import typer
 
@@ -44,5 +43,7 @@ def _fail(*problems: str) -> None:
     for problem in problems:
         sys.stderr.write(f"error: {' '.join(problem.split())}\n")
     if "--debug" in sys.argv:
+        import traceback
+
         traceback.print_exc()
     raise SystemExit(2)

@@ -1,0 +1,5 @@
+"""``python -m guardcore_cli``: the ``guardcore`` command."""
+
+from guardcore_cli.main import run
+
+run()
