@@ -57,6 +57,7 @@ class _Binder:
             "trackers": self._many("tracker", "tracker", config.tracker),
         }
         self._check_rewards()
+        self._check_ratio()
         self._check_steps()
         self._check_shares()
         if self.problems:
@@ -152,6 +153,10 @@ class _Binder:
     def _check_rewards(self) -> None:
         if all(spec.weight == 0 for spec in self.config.reward):
             self.problems.append("reward: at least one needs a weight other than 0")
+
+    def _check_ratio(self) -> None:
+        if self.config.strategy is None and self.config.ratio is None:
+            self.problems.append("ratio: required where no strategy is named; [] is no transform")
 
     def _check_steps(self) -> None:
         rollout = self.config.rollout

@@ -6,9 +6,10 @@ Only ``backbone``, ``prompts`` and ``reward`` have no default. The defaults are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from guardcore.spec import Spec, WeightedSpec
 from guardcore.tensors import Reduction
@@ -118,7 +119,9 @@ class RunConfig(Section):
     backbone: Spec = Field(description="the model")
     sampler: Spec = Field(Spec(use="flow-sde"), description="sampler of the rollout")
     rollout: Rollout = Field(Rollout(), description="how images are sampled for training")
-    strategy: str | None = Field("guard", description="named ratio and gradient_weight")
+    strategy: str | None = Field(
+        None, description="named ratio and gradient_weight; guard where none of the three is given"
+    )
     strategy_options: dict[str, dict[str, dict[str, Any]]] = Field(
         {}, description="this profile's options for a strategy's words: {guard: {ppo-clip: {…}}}"
     )
@@ -141,3 +144,12 @@ class RunConfig(Section):
     tracker: tuple[Spec, ...] = Field((Spec(use="console"),), description="told everything")
     seed: int = Field(0, ge=0, lt=2**63, description="of every random draw of the run")
     deterministic: bool = Field(False, description="bit-exact resume on CUDA, at some speed")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_strategy(cls, tree: Any) -> Any:
+        """Name the default strategy only where the config has no words of its own."""
+        words = ("strategy", "ratio", "gradient_weight")
+        if isinstance(tree, Mapping) and all(tree.get(word) is None for word in words):
+            return {**tree, "strategy": "guard"}
+        return tree

@@ -85,8 +85,8 @@ def train(
         _log.warning(warning)
     with prepared(config, binding) as run:
         check_run(run)
-        record.open(plain, binding)
         try:
+            record.open(plain, binding)
             return _run(run, record, resume)
         except Exception as error:
             record.write_error(error)
