@@ -25,6 +25,9 @@ _RECENT = 8
 """Iterations kept in view."""
 
 
+Row = tuple[int, Mapping[str, float]]
+
+
 class Console:
     """A progress bar over iterations, one over the phase at hand, and the last few figures.
 
@@ -33,7 +36,8 @@ class Console:
 
     def __init__(self) -> None:
         self._console = RichConsole(stderr=True)
-        self._rows: list[tuple[int, Mapping[str, float]]] = []
+        self._rows: list[Row] = []
+        self._evaluations: list[Row] = []
         self._bars = Progress(
             TextColumn("{task.description:>9}"),
             BarColumn(bar_width=None),
@@ -56,7 +60,10 @@ class Console:
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Show an iteration's figures."""
         self._open()
-        self._rows = [*self._rows, (step, values)][-_RECENT:]
+        if any(name.startswith("eval/") for name in values):
+            self._evaluations = [*self._evaluations[:1], (step, values)]
+        if step > 0:
+            self._rows = [*self._rows, (step, values)][-_RECENT:]
         if self._live is None:
             self._console.print(_line(step, values), highlight=False, soft_wrap=True)
         else:
@@ -80,29 +87,30 @@ class Console:
     def _render(self) -> RenderableType:
         if not self._rows:
             return self._bars
-        return Group(_table(self._rows), _phases(self._rows[-1][1]), self._bars)
-
-
-def _table(rows: Sequence[tuple[int, Mapping[str, float]]]) -> Table:
-    """Return the figures of the last iterations; a column only where there is a figure."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    scores = sorted({k for _, values in rows for k in values if k.startswith(("reward/", "eval/"))})
-    shown = {**{name: name.replace("/", " ") for name in scores}, **_COLUMNS}
-    table.add_column("iter", justify="right")
-    for title in shown.values():
-        table.add_column(title, justify="right", no_wrap=True)
-    for step, values in rows:
-        table.add_row(str(step), *(_cell(name, values) for name in shown))
-    return table
+        parts = [_table(self._rows), _phases(self._rows[-1][1])]
+        return Group(*parts, *_held_out(self._evaluations), self._bars)
 
 
 _COLUMNS = {
-    "ratio/mean": "ratio−1",
+    "ratio/mean": "ratio − 1",
     "ratio/std": "±",
     "clip/low": "clip low",
     "clip/high": "high",
     "seconds/total": "time",
 }
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    """Return the figures of the last iterations."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    rewards = sorted({name for _, values in rows for name in values if name.startswith("reward/")})
+    shown = {name: name.removeprefix("reward/") for name in rewards} | _COLUMNS
+    table.add_column("iteration", justify="right")
+    for title in shown.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    for step, values in rows:
+        table.add_row(str(step), *(_cell(name, values) for name in shown))
+    return table
 
 
 def _phases(values: Mapping[str, float]) -> str:
@@ -114,6 +122,19 @@ def _phases(values: Mapping[str, float]) -> str:
     }
     parts = sorted(seconds.items(), key=lambda item: -item[1])
     return "time: " + ", ".join(f"{name} {value:.1f} s" for name, value in parts)
+
+
+def _held_out(evaluations: Sequence[Row]) -> list[str]:
+    """Return a line on the held-out scores: the first and the last."""
+    if not evaluations:
+        return []
+    (_, before), (step, now) = evaluations[0], evaluations[-1]
+    scores = [
+        f"{name.removeprefix('eval/')} {value:.3f} (at first {before[name]:.3f})"
+        for name, value in now.items()
+        if name.startswith("eval/")
+    ]
+    return [f"held-out after iteration {step}: " + ", ".join(scores)]
 
 
 def _cell(name: str, values: Mapping[str, float]) -> str:
