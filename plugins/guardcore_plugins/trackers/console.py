@@ -87,8 +87,8 @@ class Console:
     def _render(self) -> RenderableType:
         if not self._rows:
             return self._bars
-        parts = [_table(self._rows), _phases(self._rows[-1][1])]
-        return Group(*parts, *_held_out(self._evaluations), self._bars)
+        phases = _phases(self._rows[-1][1])
+        return Group(_table(self._rows), phases, *_held_out(self._evaluations), self._bars)
 
 
 _COLUMNS = {
