@@ -89,8 +89,8 @@ class _Binder:
                 continue
             label = bound.entry.name
             if label in labelled:
-                label += f":{_difference(labelled[label], bound)}"
-            if label in labelled or label.endswith(":"):
+                label = _difference(labelled[label], bound)
+            if label in labelled:
                 self.problems.append(f"{bound.path}: the same {kind} is listed already")
             labelled[label] = bound
         return labelled
@@ -204,10 +204,13 @@ class _Binder:
 
 
 def _difference(first: Bound, second: Bound) -> str:
-    """Return the options of ``second`` that ``first`` has otherwise, ``option=value,…``."""
+    """Return what tells ``second`` from ``first``: ``distribution:name`` or ``name:option=value``."""
+    if first.entry.qualified != second.entry.qualified:
+        return second.entry.qualified
     before = first.options.model_dump(mode="json")
     after = second.options.model_dump(mode="json")
-    return ",".join(f"{name}={v}" for name, v in after.items() if before.get(name) != v)
+    changed = ",".join(f"{name}={v}" for name, v in after.items() if before.get(name) != v)
+    return f"{second.entry.name}:{changed}" if changed else second.entry.name
 
 
 def _specs(words: Sequence[SpecLike]) -> tuple[Spec, ...]:

@@ -149,7 +149,11 @@ class RunConfig(Section):
     @classmethod
     def _default_strategy(cls, tree: Any) -> Any:
         """Name the default strategy only where the config has no words of its own."""
-        words = ("strategy", "ratio", "gradient_weight")
-        if isinstance(tree, Mapping) and all(tree.get(word) is None for word in words):
-            return {**tree, "strategy": "guard"}
-        return tree
+        return with_strategy(tree) if isinstance(tree, Mapping) else tree
+
+
+def with_strategy(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config tree that names a strategy, or its own ratio and weights."""
+    words = ("strategy", "ratio", "gradient_weight")
+    wordless = all(tree.get(word) is None for word in words)
+    return {**tree, "strategy": "guard"} if wordless else dict(tree)

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from guardcore.config import RunConfig
+from guardcore.config import RunConfig, with_strategy
 from guardcore.errors import ConfigError, GuardcoreError
 from guardcore.problems import problem_lines
 
@@ -37,7 +37,7 @@ class Overrides:
 
     def over(self, tree: Mapping[str, Any]) -> dict[str, Any]:
         """Return ``tree`` with the overrides laid over it."""
-        result = dict(tree)
+        result = with_strategy(tree)
         if self.strategy is not None:
             result.update(strategy=self.strategy, ratio=None, gradient_weight=None)
         for key in ("backbone", "sampler"):

@@ -41,16 +41,23 @@ def shares(batches: int, updates: int, mode: str) -> list[range]:
     return [range(batches * u // updates, batches * (u + 1) // updates) for u in range(updates)]
 
 
-def trained_steps(rollout: Rollout, seed: int, iteration: int) -> Sequence[int]:
-    """Return the iteration's stochastic, trained steps, rising; never the last one."""
+def trainable_steps(rollout: Rollout) -> Sequence[int]:
+    """Return every step that some iteration may train, rising; never the last one."""
     steps, end = rollout.train_steps, rollout.num_inference_steps - 1
     if steps == "all":
         return range(end)
-    if not isinstance(steps, Window):
-        return sorted(steps)
-    start, stop = steps.from_, end if steps.to is None else steps.to
-    if steps.choose == "random":
-        places = stop - steps.size - start + 1
-        pick = torch.randint(places, (), generator=generator(seed, iteration, "window"))
-        start += int(pick)
-    return range(start, start + steps.size)
+    if isinstance(steps, Window):
+        return range(steps.from_, end if steps.to is None else steps.to)
+    return sorted(steps)
+
+
+def trained_steps(rollout: Rollout, seed: int, iteration: int) -> Sequence[int]:
+    """Return the iteration's stochastic, trained steps: all that may be, or its window of them."""
+    window, steps = rollout.train_steps, trainable_steps(rollout)
+    if not isinstance(window, Window):
+        return steps
+    first = 0
+    if window.choose == "random":
+        places = len(steps) - window.size + 1
+        first = int(torch.randint(places, (), generator=generator(seed, iteration, "window")))
+    return steps[first : first + window.size]

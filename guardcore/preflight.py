@@ -10,6 +10,7 @@ import torch
 
 from guardcore.errors import GuardcoreError, PreflightError
 from guardcore.figures import Terms
+from guardcore.plan import trainable_steps
 from guardcore.run import Run
 from guardcore.schedule import Schedule
 
@@ -39,7 +40,7 @@ def check_run(run: Run) -> None:
 
 def _check_density(run: Run, schedule: Schedule) -> None:
     point = torch.zeros(1, 1, device=schedule.sigmas.device)
-    for index in range(len(schedule) - 1):
+    for index in trainable_steps(run.config.rollout):
         transition = run.objective.sampler.transition(point, point, schedule.step(index, 1))
         if not float(transition.std) > 0:
             raise GuardcoreError(

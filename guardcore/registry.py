@@ -82,7 +82,9 @@ class Registry:
     def __iter__(self) -> Iterator[Registered]:
         """Yield the components by kind, in the order of a run, then by name."""
         order = {kind: place for place, kind in enumerate(KINDS)}
-        return iter(sorted(self._entries.values(), key=lambda e: (order[e.kind], e.name)))
+        return iter(
+            sorted(self._entries.values(), key=lambda e: (order[e.kind], e.name, e.qualified))
+        )
 
     def registrar(self, kind: str, origin: Origin) -> Callable[[str, Factory | Strategy], None]:
         """Return the ``register`` that a plugin's hook of ``kind`` receives."""

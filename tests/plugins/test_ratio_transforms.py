@@ -1,8 +1,10 @@
 """Laws that hold for every word, then what each word is for."""
 
+import functools
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardcore import (
@@ -19,6 +21,8 @@ from guardcore import (
 WORDS = ["ppo-clip", "mean-revise", "ratio-norm", "flat-norm", "dppo-mask"]
 CENTRING = ["mean-revise", "ratio-norm", "flat-norm"]
 EACH = pytest.mark.parametrize("word", WORDS)
+word_of = functools.cache(functools.partial(create, "ratio_transform"))  # pure: one will do
+sampler_of = functools.cache(functools.partial(create, "sampler"))
 REDUCTIONS = pytest.mark.parametrize("reduction", ["mean", "sum"])
 
 
@@ -31,7 +35,7 @@ def context(d, noise, reduction="mean", index=None, gain=None):
     rows = len(d)
     index = torch.arange(rows) % 7 if index is None else index
     step = Schedule(torch.linspace(1, 0, 9, dtype=torch.float64)).step(index, rows)
-    old = create("sampler", "flow-sde").transition(randn(*d.shape, seed=8), noise * 0, step)
+    old = sampler_of("flow-sde").transition(randn(*d.shape, seed=8), noise * 0, step)
     if gain is not None:
         old = Transition(old.mean, old.std, gain)
     new = Transition(old.mean + d, old.std, old.velocity_gain)
@@ -55,7 +59,7 @@ def rows_of(step, rows):
 
 
 def applied(word, step, **options):
-    return create("ratio_transform", word, **options)(RatioTerms(log_ratio(step), 0.9, 1.1), step)
+    return word_of(word, **options)(RatioTerms(log_ratio(step), 0.9, 1.1), step)
 
 
 def fields(terms):
@@ -117,7 +121,7 @@ def test_a_word_leaves_the_terms_that_it_was_given_alone(word):
     step = context(0.1 * randn(4, 3), randn(4, 3, seed=1))
     terms = RatioTerms(log_ratio(step), 0.9, 1.1)
     before = [values.clone() for values in fields(terms)]
-    create("ratio_transform", word)(terms, step)
+    word_of(word)(terms, step)
     for values, old in zip(fields(terms), before, strict=True):
         assert torch.equal(values, old)
 
@@ -145,7 +149,7 @@ def spreads(word, velocity_change):
         d = -probe.old.velocity_gain[0] * velocity_change
         step = context(d.expand(rows, 8), randn(rows, 8, seed=index), index=at)
         terms = RatioTerms(log_ratio(step))
-        word_terms = create("ratio_transform", word)(terms, step) if word else terms
+        word_terms = word_of(word)(terms, step) if word else terms
         found.append(float(word_terms.log_ratio.std()))
     return torch.tensor(found)
 
@@ -174,25 +178,26 @@ def test_the_bias_is_each_rows_own_and_not_the_batchs_mean():
 
 def test_ppo_clip_bounds_the_ratio_and_leaves_it():
     step = context(0.1 * randn(3, 4), randn(3, 4))
-    terms = create("ratio_transform", "ppo-clip", low=0.2, high=0.3)(RatioTerms(log_ratio(step)), step)
+    terms = word_of("ppo-clip", low=0.2, high=0.3)(RatioTerms(log_ratio(step)), step)
     assert terms.low.tolist() == pytest.approx([0.8] * 3, abs=1e-15)
     assert terms.high.tolist() == pytest.approx([1.3] * 3, abs=1e-15)
     assert torch.equal(terms.log_ratio, log_ratio(step))
 
 
+@settings(max_examples=15)  # each looks the words up anew
 @given(st.lists(st.tuples(st.floats(0, 0.99), st.floats(0, 3)), min_size=1, max_size=4))
 def test_several_clips_intersect_in_any_order(clips):
     step = context(0.1 * randn(2, 4), randn(2, 4))
     for order in (clips, clips[::-1]):
         terms = RatioTerms(log_ratio(step))
         for low, high in order:
-            terms = create("ratio_transform", "ppo-clip", low=low, high=high)(terms, step)
+            terms = word_of("ppo-clip", low=low, high=high)(terms, step)
         assert terms.low.tolist() == [max(1 - low for low, _ in clips)] * 2
         assert terms.high.tolist() == [min(1 + high for _, high in clips)] * 2
 
 
 def test_a_clip_range_of_two_millionths_survives_its_dtype():
-    terms = create("ratio_transform", "ppo-clip", low=2e-6, high=2e-6)(
+    terms = word_of("ppo-clip", low=2e-6, high=2e-6)(
         RatioTerms(torch.zeros(1).double()), context(torch.zeros(1, 2), torch.zeros(1, 2))
     )
     assert float(terms.high) - 1 == pytest.approx(2e-6, rel=1e-9)
@@ -212,7 +217,7 @@ def test_the_dppo_mask_blocks_exactly_the_moves_away():
     assert far.tolist() == [False] * 4 + [True] * 4
     raw = log_ratio(step)
     assert (raw.sign() == sign).all()
-    terms = create("ratio_transform", "dppo-mask", threshold=threshold)(RatioTerms(raw), step)
+    terms = word_of("dppo-mask", threshold=threshold)(RatioTerms(raw), step)
     result = surrogate(terms, advantage, torch.ones(8))
     (gradient,) = torch.autograd.grad(result.loss.sum(), d)
     away = raw.sign() == advantage.sign()
@@ -225,7 +230,7 @@ def test_the_dppo_mask_lets_a_row_at_the_threshold_pass():
     step = context(d, torch.zeros(1, 4).double(), index=torch.tensor([3]))
     at = float(step.bias)
     for threshold, low in [(at, 0.0), (at * (1 - 1e-9), 1.0)]:
-        word = create("ratio_transform", "dppo-mask", threshold=threshold)
+        word = word_of("dppo-mask", threshold=threshold)
         assert word(RatioTerms(log_ratio(step)), step).low.tolist() == [low]
 
 

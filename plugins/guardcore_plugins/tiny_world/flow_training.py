@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from guardcore_plugins.tiny_world.vae_training import rate
 # Zero tokens in T5's place, and how often: their number changes the attention's softmax, so the
 # model is trained to ignore anything from one (fast) to diffusers' default of 256.
 PADDING = {1: 0.80, 4: 0.08, 16: 0.06, 64: 0.04, 256: 0.02}
-UNIFORM = 0.25  # share of uniform sigmas; the rest are logit-normal
+UNIFORM = 0.25  # share of uniform sigmas; the rest are logit-normal, shifted
+NOISIER = 2.5  # that shift: words matter at high noise, below it the picture shows all
 
 
 class TextToLatent(nn.Module):
@@ -59,9 +61,9 @@ class Captioner:
         self.mistakes = np.where(corpus.digits, plan.digit_mistakes, plan.scene_mistakes)
         self.dropout = plan.dropout
 
-    def __call__(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
+    def __call__(self, rng: np.random.Generator, rows: np.ndarray, sloppy: bool) -> Tensor:
         """Ids `[B, L]`."""
-        wrong = rng.random(len(rows)) < self.mistakes[rows]
+        wrong = rng.random(len(rows)) < sloppy * self.mistakes[rows]
         choice = np.where(wrong, rng.integers(1, 1 + ALTERNATIVES, len(rows)), 0)
         ids = self.ids[torch.from_numpy(rows), torch.from_numpy(choice)]
         dropped = torch.from_numpy(rng.random(len(rows)) < self.dropout)
@@ -69,8 +71,8 @@ class Captioner:
 
 
 def draw_sigma(generator: torch.Generator, size: int) -> Tensor:
-    """Noise levels `[size]` in (0, 1): logit-normal, some uniform."""
-    normal = torch.sigmoid(torch.randn(size, generator=generator))
+    """Noise levels `[size]` in (0, 1): logit-normal towards 1, some uniform."""
+    normal = torch.sigmoid(torch.randn(size, generator=generator) + math.log(NOISIER))
     uniform = torch.rand(size, generator=generator)
     return torch.where(torch.rand(size, generator=generator) < UNIFORM, uniform, normal)
 
@@ -108,7 +110,8 @@ def train_flow(
             group["lr"] = plan.flow_rate * rate(step, plan.flow_steps, 200)
         padding = int(rng.choice(list(PADDING), p=list(PADDING.values())))
         x0 = latents[torch.from_numpy(rows)]
-        loss = flow_loss(model, x0, captioner(rng, rows), padding, generator)
+        ids = captioner(rng, rows, sloppy=step >= plan.sloppy_from * plan.flow_steps)
+        loss = flow_loss(model, x0, ids, padding, generator)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
