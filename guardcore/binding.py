@@ -204,7 +204,7 @@ class _Binder:
 
 
 def _difference(first: Bound, second: Bound) -> str:
-    """Return what tells ``second`` from ``first``: ``distribution:name`` or ``name:option=value``."""
+    """Return what tells ``second`` from ``first``: its qualified name, or its options."""
     if first.entry.qualified != second.entry.qualified:
         return second.entry.qualified
     before = first.options.model_dump(mode="json")
