@@ -67,16 +67,15 @@ class RatioTerms:
     """
 
     log_ratio: Tensor
-    low: Tensor = 0.0  # type: ignore[assignment]  # a number is expanded to [B]
+    low: Tensor = 0.0  # type: ignore[assignment]  # a number becomes [B]
     high: Tensor = float("inf")  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         for name in ("low", "high"):
             bound = getattr(self, name)
-            if isinstance(bound, int | float):
-                object.__setattr__(
-                    self, name, self.log_ratio.detach().new_full(self.log_ratio.shape, bound)
-                )
+            if isinstance(bound, int | float) or bound.ndim == 0:
+                row = self.log_ratio.detach().new_full(self.log_ratio.shape, float(bound))
+                object.__setattr__(self, name, row)
 
 
 @dataclass(frozen=True, eq=False)
