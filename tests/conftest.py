@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from stranger import forget_modules_below
+from forge import Done, Forge, Process
+from stranger import forget_modules_below, install
 
 settings.register_profile("suite", deadline=None, max_examples=40, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=2000)
@@ -21,3 +22,38 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(folder))
     yield folder
     forget_modules_below(folder)
+
+
+@pytest.fixture(scope="session")
+def forge(tmp_path_factory: pytest.TempPathFactory):
+    """A warm interpreter that runs ``guardcore`` commands."""
+    made = Forge(tmp_path_factory.mktemp("forge"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy as an installed distribution."""
+    folder = tmp_path_factory.mktemp("toy")
+    install(folder, "toy", {}, {"toy": "toy"})
+    return folder
+
+
+class Guardcore:
+    """The ``guardcore`` command with the toy installed, in a folder of its own."""
+
+    def __init__(self, forge: Forge, toy_site: Path, cwd: Path) -> None:
+        self.forge, self.cwd, self.path = forge, cwd, (toy_site,)
+
+    def start(self, *argv: object, **more: object) -> Process:
+        return self.forge.start(*argv, cwd=self.cwd, path=self.path, **more)
+
+    def __call__(self, *argv: object, **more: object) -> Done:
+        return self.start(*argv, **more).wait()
+
+
+@pytest.fixture()
+def guardcore(forge: Forge, toy_site: Path, tmp_path: Path) -> Guardcore:
+    """The ``guardcore`` command: call it with arguments, or ``start`` it."""
+    return Guardcore(forge, toy_site, tmp_path)

@@ -1,0 +1,131 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardcore import GuardcoreError, create
+
+PLAIN = create("advantage", "group", clip=None)
+DEFAULT = create("advantage", "group")
+BY_STD = {std: create("advantage", "group", std=std, clip=None) for std in ("group", "batch", "none")}
+REWARDS = st.lists(
+    st.tuples(st.integers(0, 3), st.floats(-100, 100, width=32)), min_size=1, max_size=24
+)
+
+
+def tensors(rows):
+    groups, rewards = zip(*rows, strict=True)
+    return torch.tensor(rewards, dtype=torch.float64), torch.tensor(groups)
+
+
+def one(advantage, rewards, groups):
+    return advantage({"score": rewards}, groups, {"score": 1.0})
+
+
+def test_a_group_by_hand():
+    # mean 2, population std sqrt(2/3)
+    rewards, groups = torch.tensor([1.0, 2.0, 3.0]).double(), torch.zeros(3).long()
+    std = (2 / 3) ** 0.5
+    want = [-1 / (std + 1e-4), 0.0, 1 / (std + 1e-4)]
+    assert one(DEFAULT, rewards, groups).tolist() == pytest.approx(want, rel=1e-12)
+    assert one(BY_STD["none"], rewards, groups).tolist() == [-1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("std", ["group", "batch", "none"])
+@given(rows=REWARDS, seed=st.integers(0, 2**31))
+def test_every_group_has_mean_zero_and_no_order(std, rows, seed):
+    rewards, groups = tensors(rows)
+    values = one(BY_STD[std], rewards, groups)
+    for group in set(groups.tolist()):
+        inside = values[groups == group]
+        # float64 sums of up to 24 numbers, divided by a std of at least eps = 1e-4
+        assert abs(float(inside.sum())) < 1e-8 * max(1.0, float(rewards.abs().max()))
+    order = torch.randperm(len(rewards), generator=torch.Generator().manual_seed(seed))
+    permuted = one(BY_STD[std], rewards[order], groups[order])
+    torch.testing.assert_close(permuted, values[order], rtol=1e-9, atol=1e-9)
+
+
+@given(rows=REWARDS, names=st.permutations(range(4)))
+def test_what_the_groups_are_called_does_not_matter(rows, names):
+    rewards, groups = tensors(rows)
+    renamed = torch.tensor([names[group] * 10 - 5 for group in groups.tolist()])
+    for advantage in (PLAIN, BY_STD["none"]):
+        assert torch.equal(one(advantage, rewards, renamed), one(advantage, rewards, groups))
+
+
+@pytest.mark.parametrize("std", ["group", "batch", "none"])
+@given(
+    value=st.floats(-1e6, 1e6, width=32),
+    size=st.integers(1, 48),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_a_constant_group_is_exactly_zero_whatever_its_mean_rounds_to(std, value, size, dtype):
+    rewards = torch.tensor([value] * size + [0.0, 1.0], dtype=dtype)
+    groups = torch.tensor([0] * size + [1, 1])
+    assert one(BY_STD[std], rewards, groups)[:size].tolist() == [0.0] * size
+
+
+@given(rows=REWARDS, shift=st.integers(-8, 8), scale=st.sampled_from([0.5, 1, 4, 64]))
+def test_groups_are_relative_a_shift_of_one_group_changes_nothing(rows, shift, scale):
+    rewards, groups = tensors(rows)
+    rewards = rewards.round()  # whole numbers: a shift is exact
+    moved = rewards + shift * groups
+    torch.testing.assert_close(one(PLAIN, moved, groups), one(PLAIN, rewards, groups))
+    # without eps a scale changes nothing either
+    free = create_free()
+    torch.testing.assert_close(one(free, scale * rewards, groups), one(free, rewards, groups))
+
+
+def create_free(cache=[]):  # noqa: B006 - built once
+    cache or cache.append(create("advantage", "group", eps=0, clip=None))
+    return cache[0]
+
+
+def test_the_batch_std_is_one_for_all_groups():
+    rewards = torch.tensor([0.0, 1.0, 0.0, 10.0]).double()
+    groups = torch.tensor([0, 0, 1, 1])
+    values = one(BY_STD["batch"], rewards, groups)
+    std = float(rewards.std(correction=0)) + 1e-4
+    assert values.tolist() == pytest.approx([-0.5 / std, 0.5 / std, -5 / std, 5 / std], rel=1e-12)
+
+
+def test_the_clip_bounds_both_sides_at_five_by_default():
+    # one winner in 101: (1 − 1/101)/sqrt(1/101·100/101) = 10
+    rewards = torch.tensor([1.0] + [0.0] * 100).double()
+    groups = torch.zeros(101).long()
+    assert float(one(PLAIN, rewards, groups)[0]) == pytest.approx(10, rel=2e-3)
+    assert float(one(DEFAULT, rewards, groups).max()) == 5.0
+    assert float(one(DEFAULT, -rewards, groups).min()) == -5.0
+
+
+def test_rewards_are_summed_by_their_weights():
+    groups = torch.zeros(3).long()
+    a, b = torch.tensor([1.0, 2.0, 3.0]).double(), torch.tensor([5.0, 1.0, 0.0]).double()
+    together = PLAIN({"a": a, "b": b}, groups, {"a": 2.0, "b": -0.5})
+    assert torch.equal(together, one(PLAIN, 2 * a - 0.5 * b, groups))
+
+
+def test_a_reward_of_weight_zero_has_no_say_even_if_it_is_infinite():
+    groups, a = torch.zeros(2).long(), torch.tensor([1.0, 2.0])
+    values = PLAIN({"a": a, "b": a * torch.inf}, groups, {"a": 1.0, "b": 0.0})
+    assert torch.equal(values, one(PLAIN, a, groups))
+
+
+def test_without_any_weight_there_is_nothing_to_rank_by():
+    with pytest.raises(ValueError, match="no reward has a weight"):
+        PLAIN({"a": torch.ones(2)}, torch.zeros(2).long(), {"a": 0.0})
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (1,), (3,), ()])
+def test_a_reward_of_another_shape_is_named(shape):
+    with pytest.raises(ValueError, match=r"reward 'b' must be \[2\] like groups"):
+        PLAIN({"a": torch.ones(2), "b": torch.ones(shape)}, torch.zeros(2).long(), {"a": 1, "b": 1})
+
+
+@pytest.mark.parametrize(
+    "options", [{"std": "sample"}, {"eps": -1e-9}, {"clip": 0}, {"clip": -5}, {"eps": float("nan")}]
+)
+def test_options_out_of_range_are_refused_and_named(options):
+    ((name, _),) = options.items()
+    with pytest.raises(GuardcoreError, match=f"advantage group.{name}: .*received"):
+        create("advantage", "group", **options)

@@ -1,0 +1,117 @@
+"""Runs of the toy and what they leave behind."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from guardcore import train
+from guardcore.layers import parse_config
+from guardcore.loop import Outcome
+from toy import ToyBackbone, ToyOptions, toy_host, toy_tree
+
+
+def run(directory: Path, host=None, resume=False, **sections) -> Outcome:
+    """Train the toy in ``directory``; ``host`` and ``sections`` as in ``toy``."""
+    config = parse_config(toy_tree(**sections))
+    return train(config, directory, resume=resume, registry=(host or toy_host()).registry)
+
+
+def rows(directory: Path, name: str) -> list[dict]:
+    """The rows of ``metrics`` or ``steps``, refusing what is not strict JSON."""
+
+    def refuse(word):
+        raise AssertionError(f"{name}.jsonl holds {word}")
+
+    text = (directory / f"{name}.jsonl").read_text()
+    assert text.endswith("\n") or not text
+    return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+
+
+def metrics(directory: Path) -> list[dict]:
+    """The metrics without the seconds, which no two runs share."""
+    return [
+        {key: value for key, value in row.items() if not key.startswith("seconds/")}
+        for row in rows(directory, "metrics")
+    ]
+
+
+def checkpoints(directory: Path) -> list[int]:
+    return sorted(int(path.name[-6:]) for path in (directory / "checkpoints").iterdir())
+
+
+def state(directory: Path, iteration: int | None = None) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint, the newest by default, by ``file.name``."""
+    iteration = checkpoints(directory)[-1] if iteration is None else iteration
+    folder = directory / "checkpoints" / f"iteration-{iteration:06d}"
+    return {
+        f"{path.stem}.{name}": tensor
+        for path in folder.glob("*.safetensors")
+        for name, tensor in load_file(path).items()
+    }
+
+
+def target(directory: Path, which: str = "weights") -> torch.Tensor:
+    """The toy's trained parameter."""
+    return state(directory)[f"{which}.target"]
+
+
+def gradient(directory: Path) -> torch.Tensor:
+    """The gradient of a run's only update: AdamW's first moment is a tenth of it."""
+    return state(directory)["optimizer.target.exp_avg"] / 0.1
+
+
+def whole(directory: Path) -> dict[str, object]:
+    """All that two runs of one config have in common, to be compared bit for bit."""
+    found: dict[str, object] = {
+        "metrics": metrics(directory),
+        "steps": (directory / "steps.jsonl").read_bytes(),
+        "checkpoints": checkpoints(directory),
+        "state": {name: tensor.numpy().tobytes() for name, tensor in state(directory).items()},
+    }
+    for folder in ("samples", "adapter"):
+        for path in (directory / folder).iterdir():
+            found[f"{folder}/{path.name}"] = path.read_bytes()
+    return found
+
+
+def left_over(directory: Path) -> list[str]:
+    """What a finished run should have cleared away."""
+    return [path.name for path in directory.rglob(".*")]
+
+
+ONE_UPDATE = {"iterations": 1, "updates_per_iteration": 1, "max_grad_norm": 1e9}
+
+
+class Spy(ToyBackbone):
+    """A toy that remembers with what it was asked for a velocity."""
+
+    def __init__(self, options: ToyOptions) -> None:
+        super().__init__(options)
+        self.seen: list[dict] = []
+
+    def velocity(self, x, sigma, condition):
+        self.seen.append(
+            {
+                "x": x.detach().clone(),
+                "sigma": sigma.clone(),
+                "lengths": condition.tensors["length"].clone(),
+                "grad": torch.is_grad_enabled(),
+                "trained": self._trained,
+                "scale": self.scale,
+                "target": self.target.detach().clone(),
+            }
+        )
+        return super().velocity(x, sigma, condition)
+
+
+def spying_host(**factories):
+    """A host whose backbone ``spy`` is kept: ``host, spies``; the last of ``spies`` ran last."""
+    spies: list[Spy] = []
+
+    def spy(options: ToyOptions) -> Spy:
+        spies.append(Spy(options))
+        return spies[-1]
+
+    return toy_host(spy=("backbones", spy), **factories), spies
