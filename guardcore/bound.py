@@ -32,7 +32,7 @@ class Bound:
         """
         try:
             return self.entry.build(self.options)
-        except GuardcoreError as error:
+        except (GuardcoreError, OSError) as error:
             raise GuardcoreError(f"{self.path}: {error}") from error
 
     def spec(self) -> dict[str, Any]:

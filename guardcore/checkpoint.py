@@ -49,7 +49,7 @@ class Checkpoint:
                     raise CheckpointError(f"{self.path}: {name}.safetensors has been altered")
             state = {name: load_file(self.path / f"{name}.safetensors") for name in files}
             return state, record["counters"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{self.path} is damaged: {error}") from error
 
 

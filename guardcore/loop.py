@@ -19,7 +19,7 @@ from guardcore import checkpoint, noise
 from guardcore.binding import bind
 from guardcore.bound import resolved
 from guardcore.config import RunConfig
-from guardcore.errors import GuardcoreError
+from guardcore.errors import ComponentError, GuardcoreError
 from guardcore.figures import headline
 from guardcore.learner import Learner
 from guardcore.plan import draw_prompts, micro_batches, shares, trained_steps
@@ -202,16 +202,22 @@ def weigh(run: Run, rewards: Mapping[str, Tensor], groups: Tensor, steps: int) -
     """Return the advantages ``[N, S]`` over the S trained steps.
 
     Raises:
-        GuardcoreError: The advantage returned another shape.
+        ComponentError: The advantage raised, or returned another shape or a non-finite number.
     """
-    advantages = run.advantage(rewards, groups, run.reward_weights)
-    if advantages.shape == groups.shape:
+    who = f"advantage {run.config.advantage.use!r}"
+    try:
+        advantages = run.advantage(rewards, groups, run.reward_weights)
+    except Exception as error:
+        raise ComponentError(f"{who} raised {type(error).__name__}: {error}") from error
+    shape = tuple(advantages.shape) if isinstance(advantages, Tensor) else type(advantages).__name__
+    if shape == (len(groups),):
         advantages = advantages[:, None].expand(-1, steps)
-    if advantages.shape != (len(groups), steps) or not advantages.isfinite().all():
-        raise GuardcoreError(
-            f"advantage: expected finite [{len(groups)}] or [{len(groups)}, {steps}], "
-            f"received {list(advantages.shape)}"
+    elif shape != (len(groups), steps):
+        raise ComponentError(
+            f"{who} must return [{len(groups)}] or [{len(groups)}, {steps}], received {shape}"
         )
+    if not advantages.isfinite().all():
+        raise ComponentError(f"{who} returned a number that is not finite")
     return advantages
 
 

@@ -57,12 +57,16 @@ class Forge:
             text=True,
             env=env,
         )
+        self._answer()  # ready
 
     def ask(self, request: dict[str, object]) -> int:
         assert self.server.stdin
-        assert self.server.stdout
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> int:
+        assert self.server.stdout
         return int(self.server.stdout.readline())
 
     def start(
@@ -166,7 +170,11 @@ def serve() -> None:
     import guardcore.loop
     import guardcore_cli.main
     import guardcore_cli.outlook  # noqa: F401
+    from guardcore.plugins import PluginHost
 
+    PluginHost.discover()
+
+    print(0, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:

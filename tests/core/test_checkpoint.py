@@ -144,6 +144,25 @@ def test_a_damaged_later_one_does_not_push_out_the_good_ones(directory):
     checkpoint.find(directory)[-1].load()
 
 
+@pytest.mark.xfail(strict=True, reason="F39: removed in place")
+def test_an_old_one_that_is_being_removed_is_never_half_there(directory, monkeypatch):
+    directory.parent.mkdir()
+    save(directory, 1)
+
+    def die_half_way(path, **options):
+        if path.is_dir():
+            next(path.iterdir()).unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.shutil, "rmtree", die_half_way)
+        with pytest.raises(KeyboardInterrupt):
+            save(directory, 2, keep=1)
+    assert iterations(directory)[-1] == 2
+    for found in checkpoint.find(directory):
+        found.load()
+
+
 def limit_file_size(size):
     """Let no file grow beyond ``size`` bytes, as a full disk would."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
