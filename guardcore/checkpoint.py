@@ -68,7 +68,8 @@ def save(
         aside.mkdir(parents=True)
         directory.mkdir(exist_ok=True)
         _write(aside, iteration, state, counters)
-        shutil.rmtree(target, ignore_errors=True)  # a damaged one, that resuming stepped over
+        if target.exists():  # a damaged one, that resuming stepped over
+            _remove(target, directory.parent / ".removing")
         aside.rename(target)
         _sync(directory)
     except Exception as error:  # safetensors reports a full disk as its own error
@@ -79,7 +80,7 @@ def save(
     found = find(directory)
     later = [c for c in found if c.iteration > iteration]  # damaged: resuming stepped over them
     for old in [*[c for c in found if c.iteration <= iteration][:-keep], *later]:
-        shutil.rmtree(old.path, ignore_errors=True)
+        _remove(old.path, directory.parent / ".removing")
     return Checkpoint(target, iteration)
 
 
@@ -116,6 +117,13 @@ def _write(aside: Path, iteration: int, state: State, counters: Mapping[str, int
     path.write_text(json.dumps({**record, "checksum": _digest(record)}, indent=1), "utf-8")
     _sync(path)
     _sync(aside)
+
+
+def _remove(path: Path, aside: Path) -> None:
+    """Take a checkpoint out of sight in one step, then remove it."""
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _digest(record: Mapping[str, Any]) -> str:
