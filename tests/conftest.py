@@ -14,7 +14,7 @@ settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
-@pytest.fixture()
+@pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A folder on ``sys.path`` into which ``stranger.install`` installs."""
     folder = tmp_path / "site"
@@ -53,7 +53,7 @@ class Guardcore:
         return self.start(*argv, **more).wait()
 
 
-@pytest.fixture()
+@pytest.fixture
 def guardcore(forge: Forge, toy_site: Path, tmp_path: Path) -> Guardcore:
     """The ``guardcore`` command: call it with arguments, or ``start`` it."""
     return Guardcore(forge, toy_site, tmp_path)

@@ -160,14 +160,12 @@ def _wait(pid: int, seconds: float = 120) -> int:
 
 def serve() -> None:
     """Fork for every line of standard input; answer with a process id or an exit code."""
-    import PIL.ImageFont  # noqa: F401
+    import PIL.ImageFont
     import PIL.PngImagePlugin  # noqa: F401
     import rich.live  # noqa: F401
     import safetensors.torch  # noqa: F401
     import torch._dynamo  # noqa: F401 - AdamW's first step imports it, a second's work
 
-    import guardcore.layers
-    import guardcore.loop
     import guardcore_cli.main
     import guardcore_cli.outlook  # noqa: F401
     from guardcore.plugins import PluginHost

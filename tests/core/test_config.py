@@ -23,7 +23,9 @@ def problems(tree):
 
 
 def test_three_sections_are_enough():
-    config = parse_config({"backbone": "toy", "reward": ["brightness"], "prompts": {"train": "words"}})
+    config = parse_config(
+        {"backbone": "toy", "reward": ["brightness"], "prompts": {"train": "words"}}
+    )
     binding = bind(config, REGISTRY)
     assert binding.backbone.entry.qualified == "toy:toy"
     assert binding.sampler.entry.qualified == "guardcore:flow-sde"
@@ -105,9 +107,18 @@ def test_all_problems_of_the_components_are_told_at_once_with_their_paths():
     ("tree", "problem"),
     [
         ({"trian": {}}, "trian: unknown key; did you mean 'train'?"),
-        ({"rollout": {"group_sise": 4}}, "rollout.group_sise: unknown key; did you mean 'group_size'?"),
-        ({"prompts": {"train": "words", "evla": "words"}}, "prompts.evla: unknown key; did you mean 'eval'?"),
-        ({"rollout": {"train_steps": {"size": 1, "form": 1}}}, "rollout.train_steps.form: unknown key; did you mean 'from'?"),
+        (
+            {"rollout": {"group_sise": 4}},
+            "rollout.group_sise: unknown key; did you mean 'group_size'?",
+        ),
+        (
+            {"prompts": {"train": "words", "evla": "words"}},
+            "prompts.evla: unknown key; did you mean 'eval'?",
+        ),
+        (
+            {"rollout": {"train_steps": {"size": 1, "form": 1}}},
+            "rollout.train_steps.form: unknown key; did you mean 'from'?",
+        ),
         ({"train": {"xyzzy": 1}}, "train.xyzzy: unknown key; known: adam_beta1"),
         ({"sampler": {"use": "ode", "noise_level": 1}}, "sampler.noise_level: unknown key"),
     ],
@@ -231,7 +242,10 @@ def test_strings_that_yaml_leaves_of_small_numbers_are_numbers():
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"gaurd": {}}, "strategy_options.gaurd: no strategy is called 'gaurd'; did you mean 'guard'?"),
+        (
+            {"gaurd": {}},
+            "strategy_options.gaurd: no strategy is called 'gaurd'; did you mean 'guard'?",
+        ),
         (
             {"guard": {"ppo-clp": {"low": 0.1}}},
             "strategy_options.guard.ppo-clp: the strategy has no such word; did you mean 'ppo-clip'?",
@@ -242,7 +256,10 @@ def test_strings_that_yaml_leaves_of_small_numbers_are_numbers():
         ),
         ({"guard": {"ppo-clip": {"low": 7}}}, "strategy_options.guard.ppo-clip.low: "),
         ({"plain": {"ppo-clip": {"lwo": 0.1}}}, "strategy_options.plain.ppo-clip.lwo: unknown key"),
-        ({"guard": {"dppo-mask": {"threshold": 1}}}, "strategy_options.guard.dppo-mask: the strategy"),
+        (
+            {"guard": {"dppo-mask": {"threshold": 1}}},
+            "strategy_options.guard.dppo-mask: the strategy",
+        ),
     ],
 )
 def test_a_typo_in_a_profiles_strategy_options_is_found_chosen_or_not(options, problem):
@@ -290,7 +307,6 @@ def test_the_same_reward_twice_is_refused():
     assert found == "reward.1: the same reward is listed already"
 
 
-@pytest.mark.xfail(strict=True, raises=ConfigError, reason="F34: refused as the same reward")
 def test_two_strangers_rewards_of_one_short_name_go_together():
     def factory(options: Options): ...
 
@@ -378,9 +394,9 @@ SCALARS = (
     | st.dates()
     | st.binary(max_size=4)
 )
-KEYS = st.sampled_from([*RunConfig.model_fields, "use", "weight", "size", "from", "train", "eval"]) | (
-    st.text(max_size=5) | st.integers(-3, 3) | st.none() | st.floats(allow_nan=False)
-)
+KEYS = st.sampled_from(
+    [*RunConfig.model_fields, "use", "weight", "size", "from", "train", "eval"]
+) | (st.text(max_size=5) | st.integers(-3, 3) | st.none() | st.floats(allow_nan=False))
 TREES = st.recursive(
     SCALARS,
     lambda below: st.lists(below, max_size=3) | st.dictionaries(KEYS, below, max_size=4),
@@ -404,7 +420,9 @@ def test_whatever_tree_a_file_holds_a_mistake_is_an_error_for_a_user(base, chang
         assert resolved(config, binding)["backbone"]["use"]
 
 
-@given(section=st.sampled_from(["rollout", "train", "evaluate", "checkpoint", "prompts"]), tree=TREES)
+@given(
+    section=st.sampled_from(["rollout", "train", "evaluate", "checkpoint", "prompts"]), tree=TREES
+)
 def test_whatever_stands_in_a_section_a_mistake_is_an_error_for_a_user(section, tree):
     try:
         bind(parse_config({**toy_tree(), section: tree}), REGISTRY)

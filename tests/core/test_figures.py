@@ -16,7 +16,11 @@ def scored(ratio, d=0.0, low=0.9, high=1.2, clipped=None, reduction="mean", sigm
     mean = torch.zeros(rows, 4).double()
     step = Step(torch.zeros(rows).long(), sigma * ones, sigma / 2 * ones, 0.9)
     context = StepContext(
-        step, Transition(mean, 2 * ones, ones), Transition(mean + d, 2 * ones, ones), mean, reduction
+        step,
+        Transition(mean, 2 * ones, ones),
+        Transition(mean + d, 2 * ones, ones),
+        mean,
+        reduction,
     )
     log = torch.tensor(ratio, dtype=torch.float64).log()
     clipped = torch.tensor([False] * rows if clipped is None else clipped)

@@ -39,7 +39,11 @@ def test_an_image_is_neither_turned_nor_mirrored(tmp_path):
 
 
 def test_values_outside_the_range_are_cut(tmp_path):
-    save_grid(tmp_path / "g.png", torch.tensor([2.0, -1.0, 0.5])[None, :, None, None].expand(1, 3, 128, 128), ["a"])
+    save_grid(
+        tmp_path / "g.png",
+        torch.tensor([2.0, -1.0, 0.5])[None, :, None, None].expand(1, 3, 128, 128),
+        ["a"],
+    )
     assert (pixels(tmp_path / "g.png")[50, 50] == (255, 0, 128)).all()
 
 

@@ -43,10 +43,14 @@ def test_ratio_comes_after_strategy_whatever_the_config_says():
 
 def test_set_comes_last():
     tree = toy_tree(strategy="guard")
-    assert words(tree, ratio=["flat-norm"], assignments=["ratio=[mean-revise]"])[0] == ["mean-revise"]
+    assert words(tree, ratio=["flat-norm"], assignments=["ratio=[mean-revise]"])[0] == [
+        "mean-revise"
+    ]
     assert words(tree, strategy="guard", assignments=["strategy=plain"]) == (["ppo-clip"], [])
     config = parse_config(
-        Overrides(sampler="cps:noise_level=0.5", assignments=["sampler.noise_level=0.25"]).over(tree)
+        Overrides(sampler="cps:noise_level=0.5", assignments=["sampler.noise_level=0.25"]).over(
+            tree
+        )
     )
     assert bind(config, REGISTRY).sampler.options.noise_level == 0.25
 
@@ -79,7 +83,10 @@ def test_backbone_sampler_and_rewards_replace_the_configs():
     binding = bind(parse_config(overrides.over(toy_tree())), REGISTRY)
     assert binding.backbone.options.dtype == "bfloat16"
     assert binding.sampler.entry.name == "dance-sde"
-    assert {label: b.weight for label, b in binding.rewards.items()} == {"brightness": 2, "colour": 0}
+    assert {label: b.weight for label, b in binding.rewards.items()} == {
+        "brightness": 2,
+        "colour": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -90,10 +97,16 @@ def test_backbone_sampler_and_rewards_replace_the_configs():
         ("ppo-clip:low=0.5", {"use": "ppo-clip", "low": 0.5}),
         ("guardcore:ppo-clip:low=0.5,high=2", {"use": "guardcore:ppo-clip", "low": 0.5, "high": 2}),
         ("sd3:model=/a:b/c", {"use": "sd3", "model": "/a:b/c"}),
-        (r"mine:sd3:model=C:\m,dtype=float16", {"use": "mine:sd3", "model": r"C:\m", "dtype": "float16"}),
+        (
+            r"mine:sd3:model=C:\m,dtype=float16",
+            {"use": "mine:sd3", "model": r"C:\m", "dtype": "float16"},
+        ),
         ("text:path=a=b.txt", {"use": "text", "path": "a=b.txt"}),
         ("ocr:weight=0.5", {"use": "ocr", "weight": 0.5}),
-        ("toy:flag=true,none=null,word=a b", {"use": "toy", "flag": True, "none": None, "word": "a b"}),
+        (
+            "toy:flag=true,none=null,word=a b",
+            {"use": "toy", "flag": True, "none": None, "word": "a b"},
+        ),
         ("toy:quoted='1'", {"use": "toy", "quoted": "1"}),
         ("toy:empty=", {"use": "toy", "empty": ""}),
         ("jsonl:path=http://host:80/x", {"use": "jsonl", "path": "http://host:80/x"}),
@@ -104,7 +117,8 @@ def test_a_component_on_the_command_line(text, spec):
 
 
 @pytest.mark.parametrize(
-    "text", ["a:b:c", "toy:size=1,", "toy:=3", "toy:a=1,b", "toy:a=[1,2]", "toy:a=1,a=2", "toy:use=x"]
+    "text",
+    ["a:b:c", "toy:size=1,", "toy:=3", "toy:a=1,b", "toy:a=[1,2]", "toy:a=1,a=2", "toy:use=x"],
 )
 def test_a_component_that_cannot_be_read_is_quoted(text):
     with pytest.raises(GuardcoreError) as caught:
@@ -142,7 +156,11 @@ def test_a_component_written_out_is_read_back(name, distribution, options):
         ("reward.0.weight=2", ("reward", 0), {"use": "brightness", "weight": 2}),
         ("reward=[colour, brightness]", ("reward",), ["colour", "brightness"]),
         ("prompts.eval=null", ("prompts", "eval"), None),
-        ("strategy_options.guard.ppo-clip.low=1", ("strategy_options",), {"guard": {"ppo-clip": {"low": 1}}}),
+        (
+            "strategy_options.guard.ppo-clip.low=1",
+            ("strategy_options",),
+            {"guard": {"ppo-clip": {"low": 1}}},
+        ),
         ("rollout.train_steps={size: 2}", ("rollout", "train_steps"), {"size": 2}),
         ("prompts.train.path=a=b", ("prompts", "train"), {"use": "words", "path": "a=b"}),
     ],

@@ -37,7 +37,9 @@ def each(name):
 
 @pytest.fixture(scope="module")
 def tensors():
-    return {name: load_file(PARITY / f"{name}.safetensors") for name in ("steps", "dance", "ladder")}
+    return {
+        name: load_file(PARITY / f"{name}.safetensors") for name in ("steps", "dance", "ladder")
+    }
 
 
 def fields(tensors, case, dtype):
@@ -153,9 +155,7 @@ def test_every_rung_of_the_ladder_holds_in_float32(case, tensors):
     for name in case["strategies"]:
         terms, weight, result, gradient = rung(case, v, name)
         want = {k.removeprefix(f"{name}."): t for k, t in v.items() if k.startswith(f"{name}.")}
-        torch.testing.assert_close(
-            terms.log_ratio, want["log_ratio"].double(), rtol=0, atol=2e-4
-        )
+        torch.testing.assert_close(terms.log_ratio, want["log_ratio"].double(), rtol=0, atol=2e-4)
         torch.testing.assert_close(weight, want["weight"].double(), rtol=2e-5, atol=0)
         # loss = −w·r·A with r within 2e-4: relative to the mean of |w·A|, which it is a sum of
         scale = float((weight * v["advantage"]).abs().mean())

@@ -17,7 +17,7 @@ def strangers(host):
     return [entry.qualified for entry in host.registry if entry.origin.distribution != "guardcore"]
 
 
-@pytest.fixture()
+@pytest.fixture
 def load(site):
     """Discover with a sound third party beside whatever the test has installed."""
 
@@ -256,7 +256,9 @@ def test_a_factory_may_be_written_as_python_allows(site, case):
 @pytest.mark.parametrize(
     "name", ["Word", "my_word", "-word", "word-", "my--word", "my word", "a:b", "", "wörd", 3, None]
 )
-def test_a_name_that_is_not_kebab_case_is_recorded_and_nothing_of_the_plugin_stays(site, load, name):
+def test_a_name_that_is_not_kebab_case_is_recorded_and_nothing_of_the_plugin_stays(
+    site, load, name
+):
     source = f"""
         from guardcore import Options, hookimpl
         def word(options: Options): ...

@@ -25,7 +25,12 @@ def test_in_full_precision_a_millionth_is_rounding_and_more_is_a_fault(dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(
     ("low", "high", "tolerance"),
-    [(1 - 1e-4, 1 + 1e-3, 1e-5), (1 - 1e-3, 1 + 1e-4, 1e-5), (0.0, 1 + 1e-3, 1e-4), (0.0, torch.inf, 1e-6)],
+    [
+        (1 - 1e-4, 1 + 1e-3, 1e-5),
+        (1 - 1e-3, 1 + 1e-4, 1e-5),
+        (0.0, 1 + 1e-3, 1e-4),
+        (0.0, torch.inf, 1e-6),
+    ],
     ids=["low is narrower", "high is narrower", "only high", "none"],
 )
 def test_in_half_precision_a_tenth_of_the_narrowest_bound_is(dtype, low, high, tolerance):

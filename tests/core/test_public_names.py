@@ -5,8 +5,22 @@ import pytest
 
 import guardcore
 
-DESIGN = """Prompt Condition Schedule Step Transition log_prob StepContext RatioTerms surrogate
-Surrogate create Options hookimpl Registrar""".split()
+DESIGN = [
+    "Prompt",
+    "Condition",
+    "Schedule",
+    "Step",
+    "Transition",
+    "log_prob",
+    "StepContext",
+    "RatioTerms",
+    "surrogate",
+    "Surrogate",
+    "create",
+    "Options",
+    "hookimpl",
+    "Registrar",
+]
 
 
 @pytest.mark.parametrize("name", DESIGN)
@@ -35,5 +49,7 @@ def test_importing_guardcore_and_registering_costs_no_torch():
         "heavy = {'torch', 'diffusers', 'transformers', 'numpy', 'PIL', 'scipy'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -177,15 +177,7 @@ def test_a_column_against_a_row_is_refused(which, shape):
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (1,), (3, 1, 1)])
-@pytest.mark.parametrize(
-    "which",
-    [
-        "low",
-        pytest.param(
-            "high", marks=pytest.mark.xfail(strict=True, reason="F27: high isn't checked")
-        ),
-    ],
-)
+@pytest.mark.parametrize("which", ["low", "high"])
 def test_bounds_that_are_no_row_of_numbers_are_refused(which, shape):
     terms = RatioTerms(torch.zeros(3), **{which: torch.ones(shape)})
     with pytest.raises(ValueError, match=rf"{which} must be \[B\]"):

@@ -7,7 +7,7 @@ from guardcore.registry import Origin, Registry
 from toy import toy_host
 
 
-@pytest.fixture()
+@pytest.fixture
 def registry():
     return toy_host().registry
 

@@ -163,12 +163,7 @@ CANNOT_RUN = {
 }
 
 
-F38 = pytest.mark.xfail(strict=True, raises=FileNotFoundError, reason="F38: an OSError")
-
-
-@pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=F38 if "tracker" in c else ()) for c in CANNOT_RUN]
-)
+@pytest.mark.parametrize("case", CANNOT_RUN)
 def test_a_config_that_cannot_run_leaves_no_directory(tmp_path, case):
     (tmp_path / "empty.txt").write_text("\n")
     tree = json.loads(json.dumps(CANNOT_RUN[case]).replace("EMPTY", str(tmp_path / "empty.txt")))

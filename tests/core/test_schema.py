@@ -90,7 +90,9 @@ def test_strategies_are_offered_by_name():
 
 
 def test_options_keep_their_ranges_and_descriptions():
-    (form,) = [f for f in forms({"$ref": "#/$defs/sampler"}) if "cps" in f["properties"]["use"]["enum"]]
+    (form,) = [
+        f for f in forms({"$ref": "#/$defs/sampler"}) if "cps" in f["properties"]["use"]["enum"]
+    ]
     level = form["properties"]["noise_level"]
     assert (level["exclusiveMinimum"], level["maximum"], level["default"]) == (0, 1, 0.7)
     assert level["description"]

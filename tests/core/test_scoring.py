@@ -15,7 +15,10 @@ def scored(reward):
 
 def test_every_reward_scores_every_image_in_float64():
     both = score_images(
-        {"mean": lambda images, prompts: images.mean((1, 2, 3)).half(), "max": lambda i, p: i.amax((1, 2, 3))},
+        {
+            "mean": lambda images, prompts: images.mean((1, 2, 3)).half(),
+            "max": lambda i, p: i.amax((1, 2, 3)),
+        },
         IMAGES,
         PROMPTS,
     )

@@ -7,7 +7,9 @@ from guardcore import GuardcoreError, create
 
 PLAIN = create("advantage", "group", clip=None)
 DEFAULT = create("advantage", "group")
-BY_STD = {std: create("advantage", "group", std=std, clip=None) for std in ("group", "batch", "none")}
+BY_STD = {
+    std: create("advantage", "group", std=std, clip=None) for std in ("group", "batch", "none")
+}
 REWARDS = st.lists(
     st.tuples(st.integers(0, 3), st.floats(-100, 100, width=32)), min_size=1, max_size=24
 )

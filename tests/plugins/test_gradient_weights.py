@@ -28,7 +28,11 @@ def context(index=None, sampler="flow-sde", velocity_change=None, dimensions=6):
     x, velocity = randn(rows, dimensions), randn(rows, dimensions, seed=1)
     built = create("sampler", sampler)
     old = built.transition(velocity, x, step)
-    new = built.transition(velocity + velocity_change, x, step) if velocity_change is not None else old
+    new = (
+        built.transition(velocity + velocity_change, x, step)
+        if velocity_change is not None
+        else old
+    )
     return StepContext(step, old, new, old.draw(torch.ones(rows, dimensions)))
 
 

@@ -13,14 +13,18 @@ def write(path, content):
 
 
 def test_text_is_a_prompt_a_line_without_blank_ones(tmp_path):
-    path = write(tmp_path / "p.txt", "a cat\n\n  a dog  \r\n\t\nthe number \"407\"")
+    path = write(tmp_path / "p.txt", 'a cat\n\n  a dog  \r\n\t\nthe number "407"')
     source = create("prompt_source", "text", path=path)
     assert len(source) == 3
     assert list(source) == [Prompt("a cat"), Prompt("a dog"), Prompt('the number "407"')]
 
 
 def test_jsonl_keeps_the_rest_of_the_object_as_metadata(tmp_path):
-    record = {"tag": "counting", "include": [{"class": "clock", "count": 2}], "prompt": "two clocks"}
+    record = {
+        "tag": "counting",
+        "include": [{"class": "clock", "count": 2}],
+        "prompt": "two clocks",
+    }
     path = write(tmp_path / "p.jsonl", json.dumps(record) + "\n\n" + '{"prompt": "a cup"}\n')
     source = create("prompt_source", "jsonl", path=str(path))
     assert source[0].text == "two clocks"
@@ -30,7 +34,9 @@ def test_jsonl_keeps_the_rest_of_the_object_as_metadata(tmp_path):
 
 @KINDS
 def test_a_file_that_is_not_there_is_named_with_its_option(kind, tmp_path):
-    with pytest.raises(GuardcoreError, match=rf"prompt_source {kind}.path: no such file: .*nowhere"):
+    with pytest.raises(
+        GuardcoreError, match=rf"prompt_source {kind}.path: no such file: .*nowhere"
+    ):
         create("prompt_source", kind, path=tmp_path / "nowhere")
 
 

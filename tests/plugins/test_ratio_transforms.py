@@ -75,7 +75,9 @@ def test_no_word_lets_one_row_see_another(word, reduction, seed, cut, scale):
     order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
     permuted = fields(applied(word, rows_of(step, order)))
     parts = [rows_of(step, torch.arange(6)[part]) for part in (slice(cut), slice(cut, 6))]
-    split = [torch.cat(pair) for pair in zip(*(fields(applied(word, p)) for p in parts), strict=True)]
+    split = [
+        torch.cat(pair) for pair in zip(*(fields(applied(word, p)) for p in parts), strict=True)
+    ]
     for values, shuffled, joined in zip(whole, permuted, split, strict=True):
         # float64 sums over 6 numbers in another order of rows: the same sums
         torch.testing.assert_close(shuffled, values[order], rtol=1e-12, atol=1e-15)

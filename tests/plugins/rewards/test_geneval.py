@@ -7,11 +7,11 @@ from types import ModuleType
 
 import pytest
 import torch
-from guardcore_plugins.rewards.geneval import Detection, GenEval, GenEvalOptions, geneval, judge
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guardcore import GuardcoreError, Prompt
+from guardcore_plugins.rewards.geneval import Detection, GenEval, GenEvalOptions, geneval, judge
 
 PARITY = json.loads((Path(__file__).parents[2] / "parity" / "geneval.json").read_text())
 DIRECTIONS = ["left of", "right of", "above", "below"]

@@ -4,10 +4,10 @@ import io
 
 import pytest
 import torch
-from guardcore_plugins.rewards.jpeg_size import JpegSizeOptions, jpeg_size
 from PIL import Image
 
 from guardcore import Prompt
+from guardcore_plugins.rewards.jpeg_size import JpegSizeOptions, jpeg_size
 
 FLAT = torch.full((1, 3, 32, 32), 0.5)
 NOISE = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -7,6 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
+
+from guardcore import GuardcoreError, Prompt
 from guardcore_plugins.rewards.ocr import (
     OcrOptions,
     RapidReader,
@@ -15,11 +20,6 @@ from guardcore_plugins.rewards.ocr import (
     score_text,
     target,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image, ImageDraw, ImageFont
-
-from guardcore import GuardcoreError, Prompt
 
 PARITY = json.loads((Path(__file__).parents[2] / "parity" / "ocr.json").read_text())
 

@@ -6,14 +6,14 @@ from typing import get_type_hints
 
 import pytest
 import torch
+from pydantic import ValidationError
+
+from guardcore import Options, Prompt
 from guardcore_plugins.rewards import plugin
 from guardcore_plugins.rewards.geneval import GenEval, GenEvalOptions
 from guardcore_plugins.rewards.inputs import as_bytes
 from guardcore_plugins.rewards.jpeg_size import JpegSize, JpegSizeOptions
 from guardcore_plugins.rewards.ocr import OcrOptions, TextRendering
-from pydantic import ValidationError
-
-from guardcore import Options, Prompt
 
 HEAVY = {"torch", "numpy", "scipy", "PIL", "rapidocr_onnxruntime", "onnxruntime", "cv2"}
 REWARDS = [
