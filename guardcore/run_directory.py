@@ -40,6 +40,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
+        self.manifest = path / "manifest.json"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.adapter = path / "adapter"
@@ -52,7 +53,7 @@ class RunDirectory:
         """
         if self.path.exists() and not self.path.is_dir():
             raise GuardcoreError(f"{self.path} is a file; choose another --out")
-        if not self.config.is_file():
+        if not (self.config.is_file() and self.manifest.is_file()):
             strangers = self.path.is_dir() and _visible(self.path)
             if strangers:
                 raise GuardcoreError(
@@ -73,10 +74,10 @@ class RunDirectory:
     def open(self, config: Mapping[str, Any], binding: Binding) -> None:
         """Create the directory and write what describes the run."""
         self.path.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        _replace(self.config, text)
         manifest = json.dumps(_manifest(config, binding), indent=1)
-        _replace(self.path / "manifest.json", manifest + "\n")
+        _replace(self.manifest, manifest + "\n")
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        _replace(self.config, text)  # the last of the two: with it the directory holds a run
         self.samples.mkdir(exist_ok=True)
         self.checkpoints.mkdir(exist_ok=True)
         (self.path / "error.log").unlink(missing_ok=True)
@@ -143,7 +144,9 @@ def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _visible(directory: Path) -> list[Path]:
-    return [path for path in directory.iterdir() if not path.name.startswith(".")]
+    return [
+        p for p in directory.iterdir() if not p.name.startswith(".") and p.name != "manifest.json"
+    ]
 
 
 def _replace(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def describe(config: RunConfig) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for bound in binding.all():
         options = ", ".join(f"{k}={v}" for k, v in bound.options.model_dump(mode="json").items())
-        table.add_row(bound.path, bound.entry.qualified, options)
+        table.add_row(bound.path, bound.entry.qualified, escape(options))
     console = Console()
     console.print(table)
     rollout = config.rollout
@@ -53,8 +54,10 @@ def print_result(outcome: Outcome) -> None:
             change, error = paired_difference(old, scores)
             means = (sum(values) / len(values) for values in (old, scores))
             cells = [f"{mean:.3f}" for mean in means]
-            table.add_row(name, *cells, f"{change:+.3f} ± {error:.3f}", str(len(scores)))
+            table.add_row(escape(name), *cells, f"{change:+.3f} ± {error:.3f}", str(len(scores)))
         console.print(table)
-        console.print(f"sample grids: {record.samples}/", highlight=False, soft_wrap=True)
-    console.print(f"finished: {record.path}", highlight=False, soft_wrap=True)
-    console.print(f"adapter:  {record.adapter}", highlight=False, soft_wrap=True)
+        console.print(
+            f"sample grids: {record.samples}/", highlight=False, markup=False, soft_wrap=True
+        )
+    console.print(f"finished: {record.path}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"adapter:  {record.adapter}", highlight=False, markup=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,7 +36,9 @@ def train(
     debug: parameters.Debug = False,
 ) -> None:
     """Fine-tune a model. With nothing else: the embedded tiny model, on a CPU, in minutes."""
+    from guardcore.binding import bind
     from guardcore.layers import Overrides
+    from guardcore.plugins import PluginHost
     from guardcore_cli.loading import load_config
 
     overrides = Overrides(
@@ -56,6 +59,7 @@ def train(
 
         describe(settings)
         return
+    bind(settings, PluginHost.discover().registry)  # mistakes show before torch is imported
     from guardcore import train as run_training
 
     try:
@@ -80,7 +84,7 @@ def _conclude(outcome: Outcome) -> None:
 
 
 def _resume_command(directory: Path) -> str:
-    return f"guardcore train --resume --out {directory}"
+    return f"guardcore train --resume --out {shlex.quote(str(directory))}"
 
 
 def _new_run() -> Path:

@@ -1,9 +1,10 @@
 import json
+import re
 
 import pytest
 import torch
 
-from guardcore import GuardcoreError, Tracker, create
+from guardcore import Tracker, create
 
 FIGURES = {
     "reward/brightness": 0.5,
@@ -52,10 +53,12 @@ def test_jsonl_appends_to_a_file_line_by_line(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.xfail(strict=True, raises=FileNotFoundError, reason="F38: an OSError, not one line")
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(GuardcoreError, match="nowhere"):
-        create("tracker", "jsonl", path=tmp_path / "nowhere" / "metrics.jsonl")
+@pytest.mark.xfail(strict=True, reason="F41: NaN is not JSON")
+def test_jsonl_writes_null_where_json_has_no_word(capsys):
+    create("tracker", "jsonl").metrics(1, {"loss": float("nan"), "grad_norm": float("inf")})
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "NaN" not in line
+    assert json.loads(line) == {"iteration": 1, "loss": None, "grad_norm": None}
 
 
 def test_without_a_terminal_the_console_prints_one_plain_line_an_iteration(capsys):
@@ -74,23 +77,29 @@ def test_without_a_terminal_the_console_prints_one_plain_line_an_iteration(capsy
     assert second == "iteration 2: reward brightness 0.750"
 
 
-def test_on_a_terminal_the_console_draws_bars_and_a_table(monkeypatch, capsys):
+@pytest.fixture
+def terminal(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def test_on_a_terminal_the_console_draws_bars_and_a_table_in_80_columns(terminal, capsys):
     tracker = create("tracker", "console")
+    tracker.metrics(0, {"eval/brightness": 0.5})
     tracker.progress("train", 1, 60)
     tracker.progress("sample", 4, 8)
     tracker.metrics(1, FIGURES)
     tracker.close()
-    shown = capsys.readouterr().err
-    for piece in ("train", "1/60", "reward brightness", "0.500", "clip low"):
-        assert piece in shown
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    for piece in ("train", "1/60", "brightness", "0.500", "0.625", "at first 0.500", "-3.0e-06"):
+        assert piece in last
+    for piece in ("25%", "12%", "4.0 s", "update 2.5 s"):
+        assert piece in last
+    assert max(map(len, last.splitlines())) <= 80
 
 
-def test_the_table_keeps_only_the_last_few_iterations(monkeypatch, capsys):
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "160")
+def test_the_table_keeps_only_the_last_few_iterations(terminal, capsys):
     tracker = create("tracker", "console")
     for iteration in range(1, 40):
         tracker.metrics(iteration, {"reward/brightness": iteration / 100})
@@ -99,3 +108,14 @@ def test_the_table_keeps_only_the_last_few_iterations(monkeypatch, capsys):
     last = capsys.readouterr().err
     assert "0.390" in last
     assert "0.010" not in last
+
+
+@pytest.mark.xfail(strict=True, reason="F43: taken for rich's markup")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_reward_with_brackets_in_its_name_is_shown_as_it_is(terminal, capsys):
+    tracker = create("tracker", "console")
+    tracker.metrics(1, {"reward/mine:colour=[red]": 0.5, "eval/mine:colour=[/red]": 0.5})
+    tracker.close()
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert "mine:colour=[red]" in last
+    assert "mine:colour=[/red]" in last

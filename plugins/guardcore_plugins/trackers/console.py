@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console as RichConsole
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +67,7 @@ class Console:
         if step > 0:
             self._rows = [*self._rows, (step, values)][-_RECENT:]
         if self._live is None:
-            self._console.print(_line(step, values), highlight=False, soft_wrap=True)
+            self._console.print(_line(step, values), highlight=False, markup=False, soft_wrap=True)
         else:
             self._live.update(self._render())
 
@@ -107,7 +109,7 @@ def _table(rows: Sequence[Row]) -> Table:
     shown = {name: name.removeprefix("reward/") for name in rewards} | _COLUMNS
     table.add_column("iteration", justify="right")
     for title in shown.values():
-        table.add_column(title, justify="right", no_wrap=True)
+        table.add_column(escape(title), justify="right", no_wrap=True)
     for step, values in rows:
         table.add_row(str(step), *(_cell(name, values) for name in shown))
     return table
@@ -124,7 +126,7 @@ def _phases(values: Mapping[str, float]) -> str:
     return "time: " + ", ".join(f"{name} {value:.1f} s" for name, value in parts)
 
 
-def _held_out(evaluations: Sequence[Row]) -> list[str]:
+def _held_out(evaluations: Sequence[Row]) -> list[Text]:
     """Return a line on the held-out scores: the first and the last."""
     if not evaluations:
         return []
@@ -134,7 +136,7 @@ def _held_out(evaluations: Sequence[Row]) -> list[str]:
         for name, value in now.items()
         if name.startswith("eval/")
     ]
-    return [f"held-out after iteration {step}: " + ", ".join(scores)]
+    return [Text(f"held-out after iteration {step}: " + ", ".join(scores))]
 
 
 def _cell(name: str, values: Mapping[str, float]) -> str:

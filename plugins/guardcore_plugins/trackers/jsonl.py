@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,11 @@ class Jsonl:
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Write one line."""
-        print(json.dumps({"iteration": step, **values}), file=self._file or sys.stdout, flush=True)
+        row = {"iteration": step, **values}
+        finite = {
+            k: None if isinstance(v, float) and not isfinite(v) else v for k, v in row.items()
+        }
+        print(json.dumps(finite), file=self._file or sys.stdout, flush=True)
 
     def images(self, step: int, name: str, images: Tensor, captions: Sequence[str]) -> None:
         """Leave images to others."""
