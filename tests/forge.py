@@ -48,8 +48,7 @@ class Forge:
     def __init__(self, folder: Path) -> None:
         self.folder, self.started = folder, 0
         env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-        for name in ("FORCE_COLOR", "PYTHONPATH"):
-            env.pop(name, None)
+        env.pop("FORCE_COLOR", None)
         self.server = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,

@@ -33,10 +33,7 @@ def imported(*argv):
         ["config", "show"],
         ["config", "check"],
         ["train", "no-such-file.yaml"],
-        pytest.param(
-            ["train", "--strategy", "gaurd"],
-            marks=pytest.mark.xfail(strict=True, reason="F42: torch before the names are checked"),
-        ),
+        ["train", "--strategy", "gaurd"],
     ],
     ids=" ".join,
 )

@@ -52,6 +52,14 @@ def test_a_directory_with_other_peoples_files_is_not_used(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_users_own_config_does_not_make_a_directory_a_run(tmp_path):
+    (tmp_path / "config.yaml").write_text("backbone: sd3\n")
+    for resume in (False, True):
+        with pytest.raises(GuardcoreError, match="is not empty and holds no run"):
+            run(tmp_path, resume=resume)
+    assert (tmp_path / "config.yaml").read_text() == "backbone: sd3\n"
+
+
 def test_a_file_is_no_directory(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(GuardcoreError, match="is a file; choose another --out"):

@@ -53,7 +53,6 @@ def test_jsonl_appends_to_a_file_line_by_line(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.xfail(strict=True, reason="F41: NaN is not JSON")
 def test_jsonl_writes_null_where_json_has_no_word(capsys):
     create("tracker", "jsonl").metrics(1, {"loss": float("nan"), "grad_norm": float("inf")})
     (line,) = capsys.readouterr().out.splitlines()
@@ -110,8 +109,6 @@ def test_the_table_keeps_only_the_last_few_iterations(terminal, capsys):
     assert "0.010" not in last
 
 
-@pytest.mark.xfail(strict=True, reason="F43: taken for rich's markup")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_reward_with_brackets_in_its_name_is_shown_as_it_is(terminal, capsys):
     tracker = create("tracker", "console")
     tracker.metrics(1, {"reward/mine:colour=[red]": 0.5, "eval/mine:colour=[/red]": 0.5})
