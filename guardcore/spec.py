@@ -60,5 +60,8 @@ class Strategy:
     samplers: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for word in (*self.ratio, *self.gradient_weight):
-            Spec.model_validate(word)
+        for words in (self.ratio, self.gradient_weight):
+            if isinstance(words, str):
+                raise TypeError(f"a strategy's words are a list, received {words!r}")
+            for word in words:
+                Spec.model_validate(word)
