@@ -21,9 +21,8 @@ MARGIN = 3.0  # pixels to the border
 GAP = 5.0  # pixels between two shapes
 RING = 0.5  # inner radius of a ring, as a share of the outer
 ARM = 0.36  # half width of a cross's arm
-LATTICE = 4  # pixels; centres lie on its points, half a latent cell apart: easier to learn
 # Diameters in pixels by the number of shapes: what fits without crowding.
-DIAMETERS = {1: (26.0, 32.0), 2: (20.0, 24.0), 3: (18.0, 20.0), 4: (16.0, 18.0)}
+DIAMETERS = {1: (25.0, 34.0), 2: (20.0, 26.0), 3: (17.0, 21.0), 4: (16.0, 19.0)}
 INKS = ("black", "blue", "red", "purple")  # colours in which digits stay legible
 FONT_SIZES = {2: 42, 3: 34, 4: 26}  # pixels, by number of digits
 
@@ -70,7 +69,8 @@ def _quarter_turns(points: list[Point], turns: int) -> list[Point]:
 
 
 def _background(rng: np.random.Generator) -> tuple[int, int, int]:
-    red, green, blue = int(rng.integers(238, 249)) + rng.integers(-4, 5, 3)
+    base = int(rng.integers(232, 249))
+    red, green, blue = np.clip(base + rng.integers(-7, 8, 3), 0, 255)
     return int(red), int(green), int(blue)
 
 
@@ -95,13 +95,13 @@ def paint(marks: list[Mark], ground: tuple[int, int, int]) -> Picture:
     return _shrink(image)
 
 
-def write(digits: str, ink: str, ground: tuple[int, int, int]) -> Picture:
-    """The picture `[64, 64, 3]` of a number in the middle."""
+def write(digits: str, ink: str, ground: tuple[int, int, int], shift: Point) -> Picture:
+    """The picture `[64, 64, 3]` of a number, centred but for a shift in pixels."""
     image = _canvas(ground)
     font = ImageFont.load_default(FONT_SIZES[len(digits)] * SCALE)
-    middle = SIZE * SCALE / 2
+    centre = (SIZE / 2 + shift[0]) * SCALE, (SIZE / 2 + shift[1]) * SCALE
     pen = ImageDraw.Draw(image)
-    pen.text((middle, middle), digits, PALETTE[ink], font, "mm", stroke_width=SCALE)
+    pen.text(centre, digits, PALETTE[ink], font, "mm", stroke_width=SCALE)
     return _shrink(image)
 
 
@@ -135,11 +135,11 @@ def _kinds(rng: np.random.Generator, scene: Scene) -> list[tuple[str, str]]:
 def place(rng: np.random.Generator, scene: Scene) -> list[Mark]:
     """Marks for a scene, by rejection: inside the margins, apart, and in the asked relation."""
     kinds = _kinds(rng, scene)
+    low, high = DIAMETERS[len(kinds)]
     while True:
-        size = float(rng.choice(DIAMETERS[len(kinds)]))
+        size = float(rng.uniform(low, high))
         room = MARGIN + size * 0.525  # a triangle is 5 % wider than its diameter
-        first = math.ceil(room / LATTICE)
-        spots = LATTICE * rng.integers(first, SIZE // LATTICE - first + 1, (len(kinds), 2))
+        spots = rng.uniform(room, SIZE - room, (len(kinds), 2))
         marks = [
             Mark(shape, color, float(x), float(y), size)
             for (shape, color), (x, y) in zip(kinds, spots, strict=True)
@@ -153,4 +153,6 @@ def draw(rng: np.random.Generator, scene: Scene) -> Picture:
     ground = _background(rng)
     if scene.digits is None:
         return paint(place(rng, scene), ground)
-    return write(scene.digits, INKS[int(rng.integers(len(INKS)))], ground)
+    ink = INKS[int(rng.integers(len(INKS)))]
+    shift = rng.uniform(-1.5, 1.5, 2)
+    return write(scene.digits, ink, ground, (float(shift[0]), float(shift[1])))

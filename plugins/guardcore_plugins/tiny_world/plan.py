@@ -21,7 +21,7 @@ class Plan:
 
     seed: int = 0
     corpus: int = 40_000
-    vae_steps: int = 1000
+    vae_steps: int = 1300
     vae_batch: int = 24
     vae_rate: float = 1.5e-3
     flow_steps: int = 7000
