@@ -82,6 +82,8 @@ class RunDirectory:
         self.checkpoints.mkdir(exist_ok=True)
         (self.path / "error.log").unlink(missing_ok=True)
         shutil.rmtree(self.adapter, ignore_errors=True)  # that of fewer iterations
+        for half_done in (".writing", ".removing", ".adapter.writing"):  # by a killed run
+            shutil.rmtree(self.path / half_done, ignore_errors=True)
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint."""

@@ -380,7 +380,6 @@ def test_killed_before_each_change_of_a_file_a_run_ends_as_if_undisturbed(
         checkpoint.find(folder / "checkpoints")[-1].load()
 
 
-@pytest.mark.xfail(strict=True, reason="F39b: only the next save clears them")
 def test_what_a_killed_run_left_half_done_is_cleared_away(tmp_path):
     settings = sections("the default")
     run(tmp_path, **{**settings, "train": {**LONG, "iterations": 5}})
