@@ -45,7 +45,7 @@ def print_result(outcome: Outcome) -> None:
     from guardcore.evaluation import paired_difference
     from guardcore.run_directory import RunDirectory
 
-    record, console = RunDirectory(outcome.directory), Console(stderr=True)
+    record, console = RunDirectory(outcome.directory), Console()
     before, after = record.read_samples(0), record.read_samples(outcome.iteration)
     if before and after:
         table = Table("held-out", "before", "after", "change ± paired s.e.", "images", box=None)
