@@ -39,6 +39,15 @@ class Evaluation:
         """Return the mean of every score as ``eval/<name>``."""
         return {f"eval/{name}": float(values.mean()) for name, values in self.scores.items()}
 
+    def by_tag(self) -> dict[str, dict[str, Tensor]]:
+        """Return the scores of each ``tag`` in the prompts' metadata, as a benchmark's tasks."""
+        tags = [prompt.metadata.get("tag") for prompt in self.prompts]
+        rows = {tag: [t == tag for t in tags] for tag in tags if isinstance(tag, str)}
+        return {
+            tag: {name: values[torch.tensor(row)] for name, values in self.scores.items()}
+            for tag, row in rows.items()
+        }
+
     def record(self) -> dict[str, Any]:
         """Return prompts and scores as plain data."""
         scores = {name: values.tolist() for name, values in self.scores.items()}

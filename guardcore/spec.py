@@ -60,8 +60,9 @@ class Strategy:
     samplers: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for words in (self.ratio, self.gradient_weight):
+        for place in ("ratio", "gradient_weight"):
+            words = getattr(self, place)
             if isinstance(words, str):
-                raise TypeError(f"a strategy's words are a list, received {words!r}")
+                raise TypeError(f"a strategy's {place} is a list of words, received {words!r}")
             for word in words:
                 Spec.model_validate(word)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from guardcore_cli import parameters
 
 if TYPE_CHECKING:
+    from rich.table import Table
+    from torch import Tensor
+
     from guardcore.layers import Overrides
 
 
@@ -54,29 +58,45 @@ def evaluate(
     assignments: parameters.Set = None,
     debug: parameters.Debug = False,
 ) -> None:
-    """Score the held-out prompts: the config's own evaluation, on its fixed noise."""
+    """Score the held-out prompts, each task by itself: the config's evaluation, on its noise."""
     from rich.console import Console
-    from rich.table import Table
 
     from guardcore.evaluation import evaluate as run_evaluation
-    from guardcore.inference import standard_error, trained
+    from guardcore.inference import trained
     from guardcore_cli.loading import load_config
 
     config = load_config(source, _overrides(assignments))
     with trained(config, _run_directory(source), checkpoint) as run:
-        scores = run_evaluation(run).scores
+        evaluation = run_evaluation(run)
     rows = {
-        name: {"mean": float(v.mean()), "standard_error": standard_error(v), "images": len(v)}
-        for name, v in scores.items()
+        name: _summary(values)
+        | {"by_tag": {tag: _summary(s[name]) for tag, s in evaluation.by_tag().items()}}
+        for name, values in evaluation.scores.items()
     }
     if as_json:
         typer.echo(json.dumps(rows))
-        return
-    table = Table("reward", "mean ± s.e.", "images", box=None, pad_edge=False)
+    else:
+        Console().print(_table(rows))
+
+
+def _summary(values: Tensor) -> dict[str, Any]:
+    from guardcore.inference import standard_error
+
+    error = standard_error(values)
+    return {"mean": float(values.mean()), "standard_error": error, "images": len(values)}
+
+
+def _table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("reward", "task", "mean ± s.e.", "images", box=None, pad_edge=False)
     for name, row in rows.items():
-        cell = f"{row['mean']:.3f} ± {row['standard_error']:.3f}"
-        table.add_row(name, cell, str(row["images"]))
-    Console().print(table)
+        parts = row["by_tag"] if len(row["by_tag"]) > 1 else {}
+        for task, part in {**parts, "all" if parts else "": row}.items():
+            cell = f"{part['mean']:.3f} ± {part['standard_error']:.3f}"
+            table.add_row(escape(name), escape(task), cell, str(part["images"]))
+    return table
 
 
 def _overrides(assignments: list[str] | None) -> Overrides:

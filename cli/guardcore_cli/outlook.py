@@ -41,11 +41,14 @@ def describe(config: RunConfig) -> None:
 
 
 def print_result(outcome: Outcome) -> None:
-    """Print what changed on the held-out prompts, and where everything is."""
+    """Print what changed on the held-out prompts, and where everything is.
+
+    To standard error, as all that is for a person only: a tracker may have standard output.
+    """
     from guardcore.evaluation import paired_difference
     from guardcore.run_directory import RunDirectory
 
-    record, console = RunDirectory(outcome.directory), Console()
+    record, console = RunDirectory(outcome.directory), Console(stderr=True)
     before, after = record.read_samples(0), record.read_samples(outcome.iteration)
     if before and after:
         table = Table("held-out", "before", "after", "change ± paired s.e.", "images", box=None)

@@ -40,3 +40,14 @@ def test_an_evaluation_as_figures_and_as_plain_data():
     evaluation = Evaluation([Prompt("a"), Prompt("b")], scores, torch.zeros(1, 3, 8, 8))
     assert evaluation.metrics() == {"eval/ocr": 0.5}
     assert evaluation.record() == {"prompts": ["a", "b"], "scores": {"ocr": [0.25, 0.75]}}
+
+
+def test_scores_are_told_apart_by_the_prompts_tag():
+    prompts = [Prompt("a", {"tag": "colors"}), Prompt("b"), Prompt("c", {"tag": "counting"})]
+    prompts.append(Prompt("d", {"tag": "colors"}))
+    scores = {"x": torch.tensor([1.0, 2.0, 3.0, 4.0]), "y": torch.tensor([0.0, 0.0, 1.0, 1.0])}
+    found = Evaluation(prompts, scores, torch.empty(0, 3, 8, 8)).by_tag()
+    assert {tag: {n: v.tolist() for n, v in s.items()} for tag, s in found.items()} == {
+        "colors": {"x": [1.0, 4.0], "y": [0.0, 1.0]},
+        "counting": {"x": [3.0], "y": [1.0]},
+    }

@@ -74,7 +74,6 @@ def test_a_word_that_names_nothing_is_refused_where_it_is_written(word):
         Strategy(ratio=[word])
 
 
-@pytest.mark.xfail(strict=True, reason="F46: a string is taken for a list of letters")
 @pytest.mark.parametrize("place", ["ratio", "gradient_weight"])
 def test_one_word_instead_of_a_list_is_refused(place):
     with pytest.raises((TypeError, ValueError), match=place):

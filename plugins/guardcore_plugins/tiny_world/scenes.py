@@ -104,9 +104,9 @@ class Scene:
         return [anchor, {**subject, "position": [self.relation, 0]}]
 
     def _exclude(self) -> list[dict[str, Any]]:
-        if self.tag != "counting":
-            return []
-        return [{"class": thing.shape, "count": thing.count + 1} for thing in self.things]
+        """Nothing else may be there, in any task: else more shapes are more chances."""
+        wanted = {thing.shape: thing.count for thing in self.things}
+        return [{"class": shape, "count": wanted.get(shape, 0) + 1} for shape in PLURALS]
 
 
 def _pairs(colored: bool) -> Iterator[tuple[Thing, Thing]]:

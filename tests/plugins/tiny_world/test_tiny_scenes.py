@@ -61,10 +61,11 @@ def test_metadata_is_genevals(tag):
             assert clause.get("color", "red") in PALETTE
 
 
-def test_counting_excludes_one_more():
+def test_a_scene_excludes_one_more_of_what_it_shows_and_every_other_shape():
     metadata = Scene("counting", (Thing("circle", 3, "red"),)).metadata()
     assert metadata["include"] == [{"class": "circle", "count": 3, "color": "red"}]
-    assert metadata["exclude"] == [{"class": "circle", "count": 4}]
+    excluded = {clause["class"]: clause["count"] for clause in metadata["exclude"]}
+    assert excluded == {"circle": 4, "square": 1, "triangle": 1, "cross": 1, "ring": 1}
 
 
 def test_a_position_refers_to_the_anchor_which_comes_first():

@@ -7,7 +7,6 @@ from safetensors.torch import load_file
 
 from guardcore_plugins.tiny_world import train as training
 from guardcore_plugins.tiny_world.data import make_corpus
-from guardcore_plugins.tiny_world.evaluate import accuracy, grid, load, sample
 from guardcore_plugins.tiny_world.model import condition, token_ids
 from guardcore_plugins.tiny_world.plan import SMOKE
 from guardcore_plugins.tiny_world.scenes import TAGS, captions
@@ -17,19 +16,18 @@ CAPTIONS = [text for tag in TAGS for text in sorted(captions(tag, "train"))]
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
+def smoke(tmp_path_factory, load_pipeline):
     out = tmp_path_factory.mktemp("smoke") / "sd3"
     training.main(["--smoke", "--out", str(out)])
-    return load(out)
+    return load_pipeline(out)
 
 
 def test_a_smoke_training_gives_a_pipeline_that_draws(smoke):
-    images = sample(smoke, ["a red circle", "two rings"], steps=2)
+    captions = ["a red circle", "two rings"]
+    images = smoke(captions, num_inference_steps=2, output_type="pt").images
     assert images.shape == (2, 3, 64, 64)
     assert images.min() >= 0
     assert images.max() <= 1
-    assert grid(images, ["a red circle", "two rings"], 2).size == (264, 146)
-    assert set(accuracy(smoke, ["colors"], 2, 1)) == {"colors"}
 
 
 def test_the_conditioning_in_training_is_the_pipelines(smoke):

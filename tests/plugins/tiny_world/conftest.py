@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+from diffusers import StableDiffusion3Pipeline
+
+from guardcore_plugins.backbones.source import locate
+
+
+def load(folder: Path) -> StableDiffusion3Pipeline:
+    """The pipeline in a folder; diffusers wants to be told that there is no T5."""
+    pipeline = StableDiffusion3Pipeline.from_pretrained(
+        folder, text_encoder_3=None, tokenizer_3=None
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="session")
+def load_pipeline():
+    return load
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Path:
+    return locate("tiny-sd3")
+
+
+@pytest.fixture(scope="session")
+def pipeline(shipped):
+    return load(shipped)
