@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from guardcore import train
@@ -72,8 +73,17 @@ def whole(directory: Path) -> dict[str, object]:
     }
     for folder in ("samples", "adapter"):
         for path in (directory / folder).iterdir():
-            found[f"{folder}/{path.name}"] = path.read_bytes()
+            found[f"{folder}/{path.name}"] = content(path)
     return found
+
+
+def content(path: Path) -> object:
+    """A file's bytes; of safetensors what they hold, since their header is in no fixed order."""
+    if path.suffix != ".safetensors":
+        return path.read_bytes()
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}  # noqa: SIM118
+        return tensors, file.metadata()
 
 
 def left_over(directory: Path) -> list[str]:

@@ -15,6 +15,7 @@ import yaml
 
 from guardcore import GuardcoreError, Options, checkpoint
 from guardcore.errors import CheckpointError
+from guardcore_cli.loading import embedded_profile
 from runs import checkpoints, left_over, metrics, rows, run, whole
 from toy import Brightness, RewardOptions, ToyBackbone, ToyOptions, toy_host, toy_tree
 
@@ -339,10 +340,29 @@ def undisturbed(guardcore, tmp_path):
     return finish
 
 
+def small_embedded_tree():
+    """The embedded model, its geometry odd and small enough for many starts."""
+    rollout = {"groups": 3, "group_size": 5, "batch_size": 6, "num_inference_steps": 4}
+    return embedded_profile() | {
+        "rollout": rollout | {"height": 64, "width": 64, "train_steps": "all"},
+        "train": {"iterations": 8, "learning_rate": 1e-3},
+        "evaluate": {"every": 3, "num_inference_steps": 3, "num_images": 6},
+        "checkpoint": {"every": 1, "keep": 2},
+        "tracker": [],
+    }
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        pytest.param(lambda: slow_tree(0.01), id="toy"),
+        pytest.param(small_embedded_tree, id="embedded", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_ten_random_moments_a_run_ends_as_if_undisturbed(
-    guardcore, tmp_path, undisturbed
+    guardcore, tmp_path, undisturbed, tree
 ):
-    want, seconds = undisturbed(slow_tree(0.01))
+    want, seconds = undisturbed(tree())
     chance, kills, finished = random.Random(0), 0, 0
     while kills < 10:
         process = guardcore.start("train", "config.yaml", "--out", f"run-{finished}", "--resume")
