@@ -55,5 +55,5 @@ def paired_difference(before: Sequence[float], after: Sequence[float]) -> tuple[
 
 def _change(name: str, before: Sequence[float], after: Sequence[float]) -> Change:
     difference, error = paired_difference(before, after)
-    means = (sum(values) / len(values) for values in (before, after))
-    return Change(name, *means, difference, error, len(after))
+    number = len(after)
+    return Change(name, sum(before) / number, sum(after) / number, difference, error, number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -48,7 +47,11 @@ def print_result(outcome: Outcome) -> None:
 
     record, console = RunDirectory(outcome.directory), Console()
     before, after = record.read_samples(0), record.read_samples(outcome.iteration)
-    places = {"report:  ": record.report, "finished:": record.path, "adapter: ": record.adapter}
+    places = {
+        "report:  ": record.report,
+        "finished:": record.path,
+        "adapter: ": record.adapter,
+    }
     if before and after:
         table = Table("held-out", "before", "after", "change ± paired s.e.", "images", box=None)
         for row in changes(before, after):
@@ -56,7 +59,7 @@ def print_result(outcome: Outcome) -> None:
             change = f"{row.difference:+.3f} ± {row.error:.3f}"
             table.add_row(escape(row.name), *means, change, str(row.images))
         console.print(table)
-        places = {"sample grids:": f"{record.samples}/", **places}
+        places = {"sample grids:": record.samples, **places}
     for title, place in places.items():
-        if Path(place).exists():
+        if place.exists():
             console.print(f"{title} {place}", highlight=False, markup=False, soft_wrap=True)

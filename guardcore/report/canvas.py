@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _SIZE = 4.4, 2.9
 """Inches. A figure fills a phone's width at its own size, so its text stays readable there."""
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {  # matplotlib types the keys as 400 literals
     "font.size": 9.5,
     "axes.labelsize": 9.5,
     "axes.titlesize": 9.5,
@@ -81,6 +81,7 @@ def canvas(x_label: str, y_label: str, height: float = 1.0) -> tuple[Figure, Axe
 
 def svg(figure: Figure) -> bytes:
     """Return the figure as SVG on a transparent ground, its text as outlines."""
+    _lay_out(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return buffer.getvalue()
@@ -88,6 +89,16 @@ def svg(figure: Figure) -> bytes:
 
 def png(figure: Figure) -> bytes:
     """Return the figure as PNG on white, 200 dots an inch."""
+    _lay_out(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=200)
     return buffer.getvalue()
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place axes and labels once, and not again for every format."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")

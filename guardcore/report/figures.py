@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from guardcore.report.canvas import canvas
 from guardcore.report.curves import Curve
@@ -34,7 +34,8 @@ def over_iterations(
         axes.plot(curve.x, curve.y, color=curve.colour, label=_shown(curve.label), marker=dots)
         if curve.spread:
             low, high = zip(*((y - s, y + s) for y, s in _pairs(curve)), strict=True)
-            axes.fill_between(curve.x, low, high, color=curve.colour, alpha=0.18, linewidth=0)
+            shade = 0.18 if len(curves) == 1 else 0.12
+            axes.fill_between(curve.x, low, high, color=curve.colour, alpha=shade, linewidth=0)
     if limit is not None:
         axes.axhline(limit, color="black", linestyle="--", linewidth=0.8)
     if log:
@@ -89,7 +90,7 @@ def clip_by_step(curves: Sequence[StepCurve]) -> Figure:
         look = _look(curve)
         axes.plot(x, high, marker="^", **look)
         axes.plot(x, low, marker="v", **{**look, "label": ""})
-        for side in (high, low):
+        for side in (high, low) if _single(curves) else ():
             axes.fill_between(x, 0, side, color=curve.colour, alpha=0.1, linewidth=0)
         largest = max([largest, *high, *(-value for value in low)])
     axes.axhline(0, color="black", linewidth=0.8)
@@ -111,7 +112,7 @@ def seconds_by_phase(rows: Mapping[str, Mapping[str, float]], colours: Sequence[
             totals[phase] = max(totals.get(phase, 0.0), seconds)
     order = sorted(totals, key=lambda phase: totals[phase])
     unit, name = time_unit(max(totals.values()))
-    figure, axes = canvas(name, "", height=max(1.0, 0.45 + 0.065 * len(order) * len(rows)))
+    figure, axes = canvas(name, "", height=max(1.0, 0.45 + 0.045 * len(order) * len(rows)))
     thick = 0.8 / len(rows)
     for number, (label, phases) in enumerate(rows.items()):
         y = [place + 0.4 - thick * (number + 0.5) for place in range(len(order))]
@@ -157,9 +158,14 @@ def _step_axis(axes: Axes, curves: Sequence[StepCurve]) -> Callable[[StepFigures
     return lambda point: point.step
 
 
-def _look(curve: StepCurve) -> dict[str, object]:
+def _look(curve: StepCurve) -> dict[str, Any]:
     alpha = _PALE if curve.pale else 1.0
     return {"color": curve.colour, "alpha": alpha, "label": _shown(curve.label)}
+
+
+def _single(curves: Sequence[StepCurve]) -> bool:
+    """Whether all curves are of one group: only then can areas be told apart."""
+    return len({curve.colour for curve in curves}) == 1
 
 
 def _pairs(curve: Curve) -> list[tuple[float, float]]:
@@ -195,9 +201,9 @@ def _whole_numbers(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
 
 
-def _scientific(value: float, place: int | None = None) -> str:
-    """Write 0.0002 as 2e-4 and 3 as 3."""
-    if value == 0 or 0.01 <= abs(value) < 1000:
+def _scientific(value: float, place: float = 0) -> str:
+    """Write 0.02 as 2e-2 and 3 as 3."""
+    if value == 0 or 0.1 <= abs(value) < 1000:
         return f"{value:g}".replace("-", "−")
     mantissa, _, exponent = f"{value:.2e}".partition("e")
     return f"{float(mantissa):g}e{int(exponent)}".replace("-", "−")

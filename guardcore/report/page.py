@@ -9,12 +9,13 @@ from importlib.resources import files
 from typing import Any
 
 from guardcore.report.canvas import Plot, svg
-from guardcore.report.facts import facts, seconds, status, verdicts
+from guardcore.report.facts import facts, seconds, status
 from guardcore.report.groups import Group, differing, flat
-from guardcore.report.plots import score_plots, step_plots, time_plot, training_plots
+from guardcore.report.plots import clip_plots, gradient_plot, score_plots, step_plots, time_plot
 from guardcore.report.read import RecordedRun
 from guardcore.report.samples import comparisons, data_uri
-from guardcore.report.words import duration
+from guardcore.report.verdicts import every_seed, verdicts
+from guardcore.report.words import duration, strategy_sentence
 
 _SAW = (
     "The importance ratio compares the model with the one that sampled; the clip takes the "
@@ -41,19 +42,15 @@ class Section:
 
 def sections(groups: Sequence[Group]) -> list[Section]:
     """Draw every figure that the runs have data for."""
-    time = time_plot(groups)
-    steps, text = tuple(step_plots(groups)), _SAW
+    last = [plot for plot in (gradient_plot(groups), time_plot(groups)) if plot]
+    steps, text = (*step_plots(groups), *clip_plots(groups)), _SAW
     if not steps:
         single = all(r.config["train"]["updates_per_iteration"] < 2 for g in groups for r in g.runs)
         text = _ONE_UPDATE if single else _NOTHING_YET
     return [
         Section("How it went", "", tuple(score_plots(groups))),
         Section("What the clip saw", text, steps),
-        Section(
-            "Training and time",
-            "",
-            (*training_plots(groups), *([time] if time else [])),
-        ),
+        Section("Gradient and time", "", tuple(last)),
     ]
 
 
@@ -72,7 +69,8 @@ def render(groups: Sequence[Group], parts: Sequence[Section]) -> str:
         facts=facts(runs[0]) if len(runs) == 1 else _shared(runs),
         differences=_differences(runs),
         runs=[_run(group, run) for group in groups for run in group.runs],
-        verdicts=verdicts(groups),
+        strategies=[(group, strategy_sentence(group.runs[0].config)) for group in groups],
+        tables=[verdicts(groups), every_seed(groups)],
         comparisons=comparisons(groups),
         rewards=list(dict.fromkeys(name for run in runs for name in run.labels("eval"))),
         sections=parts,
@@ -100,7 +98,7 @@ def _shared(runs: Sequence[RecordedRun]) -> dict[str, str]:
     return {
         question: answer
         for question, answer in found[0].items()
-        if all(other.get(question) == answer for other in found)
+        if question != "Strategy" and all(other.get(question) == answer for other in found)
     }
 
 

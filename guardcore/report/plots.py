@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from guardcore.report import figures
 from guardcore.report.canvas import Plot
-from guardcore.report.curves import Curve, held_out_curves, training_curves
+from guardcore.report.curves import Curve, held_out_curves, training_curve, training_curves
 from guardcore.report.groups import COLOURS, Group
 from guardcore.report.steps import StepCurve, step_curves
 from guardcore.report.words import clip_bounds
-
-SPREAD = (
-    "Bands: ± one standard error over the held-out images; where a curve joins several seeds, "
-    "± one standard deviation over them, with the single seeds as thin lines."
-)
 
 
 def score_plots(groups: Sequence[Group]) -> Iterator[Plot]:
@@ -27,7 +23,7 @@ def score_plots(groups: Sequence[Group]) -> Iterator[Plot]:
                 f"held-out-{_slug(label)}",
                 f"Held-out score: {label}",
                 f"The same prompts and the same noise every time; iteration 0 is the base model. "
-                f"Should rise, and stay up. {SPREAD}",
+                f"Should rise, and stay up. {_held_out_spread(curves)}",
                 figures.over_iterations(curves, label, markers=True),
             )
     for label in _labels(groups, "reward"):
@@ -70,39 +66,49 @@ def step_plots(groups: Sequence[Group]) -> Iterator[Plot]:
         "k-by-step",
         "How far the policy moved: K",
         "Log axis. K = ‖d‖²/(2·std²), summed over latent dimensions, d the change of the "
-        "transition's mean. Below 1 the shift is hidden in the ratio's spread; from about 1 on it "
-        "shows, and above 10 the samples are far from what the model would draw now.",
+        "transition's mean since the samples were drawn. A plain ratio's shift to the left is "
+        "sqrt(K/2) times its spread: hardly seen while K is below 0.1, "
+        "not to be missed from 1 on.",
         figures.k_by_step(curves),
     )
 
 
-def training_plots(groups: Sequence[Group]) -> Iterator[Plot]:
-    """Yield what the clip and the gradient did over the iterations."""
-    wanted = {"clip/high": "above 1 + high", "clip/low": "below 1 − low"}
-    wanted["clip/blocked"] = "without gradient"
+def clip_plots(groups: Sequence[Group]) -> Iterator[Plot]:
+    """Yield what the clip did over the iterations, a figure a group."""
+    names = {"clip/high": "above 1 + high", "clip/low": "below 1 − low"}
+    names["clip/blocked"] = "without gradient"
+    colours = dict(zip(names, (COLOURS[1], COLOURS[0], COLOURS[6]), strict=True))
     for group in groups:
-        parts = zip(wanted, (COLOURS[1], COLOURS[0], COLOURS[6]), strict=True)
-        found = [(key, colour, training_curves([group], key)) for key, colour in parts]
-        curves = [_named(c, wanted[key], colour) for key, colour, some in found for c in some]
-        if curves and any(run.config["train"]["updates_per_iteration"] > 1 for run in group.runs):
+        found = {key: training_curve(group, key) for key in names}
+        curves = [
+            replace(curve, label=names[key], colour=colours[key], traces=())
+            for key, curve in found.items()
+            if curve is not None
+        ]
+        if curves and group.runs[0].config["train"]["updates_per_iteration"] > 1:
             yield Plot(
                 f"clip-by-iteration{_suffix(groups, group)}",
                 f"The clip over the iterations{_of(groups, group)}",
-                "Fractions over all steps and the updates from the second on; without gradient "
-                "are the terms that the clip stopped. Growing fractions mean larger moves an "
-                "iteration.",
+                "Over all steps. Without gradient are the terms that the clip stopped: outside a "
+                "bound, and on the side on which their advantage would drive them further.",
                 figures.over_iterations(curves, "fraction of terms", percent=True),
             )
+
+
+def gradient_plot(groups: Sequence[Group]) -> Plot | None:
+    """Return the gradient's norm over the iterations; None where there was no gradient."""
     curves = training_curves(groups, "grad_norm")
-    limits = {float(run.config["train"].get("max_grad_norm", 0)) for g in groups for run in g.runs}
-    if any(y > 0 for curve in curves for y in curve.y):
-        limit = limits.pop() if len(limits) == 1 else None
-        yield Plot(
-            "grad-norm",
-            "Gradient norm",
-            "Before it is cut to max_grad_norm (dashed); log axis. Jumps come before a collapse.",
-            figures.over_iterations(curves, "gradient norm", log=True, limit=limit),
-        )
+    if not any(y > 0 for curve in curves for y in curve.y):
+        return None
+    limits = {float(run.config["train"]["max_grad_norm"]) for g in groups for run in g.runs}
+    return Plot(
+        "grad-norm",
+        "Gradient norm",
+        "Log axis; before it is cut to max_grad_norm (dashed). Should stay of one size.",
+        figures.over_iterations(
+            curves, "gradient norm", log=True, limit=limits.pop() if len(limits) == 1 else None
+        ),
+    )
 
 
 def time_plot(groups: Sequence[Group]) -> Plot | None:
@@ -132,6 +138,15 @@ def _ratio_plot(groups: Sequence[Group], group: Group, curves: Sequence[StepCurv
     )
 
 
+def _held_out_spread(curves: Sequence[Curve]) -> str:
+    if any(curve.traces for curve in curves):
+        return "Thin: single seeds; band: ± one standard deviation over them."
+    return (
+        "Band: ± one standard error over the images, most of it from prompt to prompt; the table "
+        "above compares image by image and is sharper."
+    )
+
+
 def _training_spread(curves: Sequence[Curve]) -> str:
     if any(len(curve.traces) > 1 for curve in curves):
         return "Thin: single seeds; band: ± one standard deviation over them."
@@ -144,10 +159,6 @@ def _phases(group: Group) -> dict[str, float]:
     phases = dict.fromkeys(label for run in group.runs for label in run.labels("seconds"))
     totals = {p: sum(sum(r.series(f"seconds/{p}").values()) for r in group.runs) for p in phases}
     return {p: t / len(group.runs) for p, t in totals.items() if p != "total" and t > 0}
-
-
-def _named(curve: Curve, label: str, colour: str) -> Curve:
-    return Curve(label, colour, curve.x, curve.y, curve.spread)
 
 
 def _labels(groups: Sequence[Group], prefix: str) -> list[str]:

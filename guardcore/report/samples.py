@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from guardcore.grid import read_grid
 from guardcore.report.groups import Group
 from guardcore.report.read import RecordedRun
-from guardcore.report.words import number
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -99,7 +98,7 @@ def _compare(place: int, prompt: str, sheets: Sequence[_Sheet]) -> Comparison:
     tiles: dict[str, Tile] = {}
     for sheet in sheets:
         uri = _uri(sheet.tiles[place])
-        scores = ", ".join(number(values[place]) for values in sheet.scores.values())
+        scores = ", ".join(f"{values[place]:.3g}" for values in sheet.scores.values())
         tiles.setdefault(f"{sheet.title} {uri}", Tile(sheet.title, scores, uri))
     return Comparison(prompt, tuple(tiles.values()))
 
@@ -107,7 +106,7 @@ def _compare(place: int, prompt: str, sheets: Sequence[_Sheet]) -> Comparison:
 def _uri(tile: Image) -> str:
     buffer = io.BytesIO()
     if max(tile.size) <= _LOSSLESS:
-        tile.save(buffer, "PNG", optimize=True)
+        tile.save(buffer, "PNG")
         return data_uri(buffer.getvalue(), "image/png")
     small = tile.copy()
     small.thumbnail((_LONGEST, _LONGEST))

@@ -60,9 +60,9 @@ def duration(seconds: float) -> str:
 
 def time_unit(seconds: float) -> tuple[float, str]:
     """Return the seconds in a fitting unit, and the unit's name."""
-    if seconds < 100:
-        return 1, "s"
-    return (60, "min") if seconds < 6000 else (3600, "h")
+    if seconds < 120:
+        return 1, "seconds"
+    return (60, "minutes") if seconds < 7200 else (3600, "hours")
 
 
 def plural(number: int, noun: str) -> str:
@@ -70,13 +70,17 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def number(value: float, signed: bool = False) -> str:
-    """Return a score to three decimals, or to three digits where it is small or large."""
+def number(value: float, scale: float | None = None, sign: str = "-") -> str:
+    """Return a number with three decimals; more where ``scale`` is below 0.01, fewer above 10.
+
+    Numbers of one scale have the same decimals; the default is the number's own size.
+    """
     if not math.isfinite(value):
         return "–"
-    size = abs(value)
-    form = ".3f" if size == 0 or 0.01 <= size < 1000 else ".3g"
-    return format(value, f"+{form}" if signed else form).replace("-", "−")
+    size = abs(value if scale is None else scale)
+    digits = math.floor(math.log10(size)) if 0 < size < math.inf else 0
+    decimals = 2 - digits if digits < -2 else max(0, 3 - max(0, digits))
+    return f"{value:{sign}.{decimals}f}".replace("-", "−")
 
 
 def _word(spec: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ def imported(*argv):
         ["config", "show"],
         ["config", "check"],
         ["train", "no-such-file.yaml"],
+        ["report", "no-such-file.yaml"],
         ["train", "--strategy", "gaurd"],
     ],
     ids=" ".join,
@@ -52,7 +53,7 @@ def test_of_guardcore_itself_help_imports_the_command_line_alone():
     assert "yaml" not in modules
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "eval", "config", "plugins"])
+@pytest.mark.parametrize("command", ["train", "sample", "eval", "report", "config", "plugins"])
 def test_help_lists_every_command(guardcore, command):
     done = guardcore("--help")
     assert done.code == 0
