@@ -81,6 +81,8 @@ def train(
     record.check(resolved(config, binding), resume=resume)
     newest = record.newest() if resume else None
     if newest and newest.iteration >= config.train.iterations and record.adapter.is_dir():
+        if report and not record.report.is_file():  # killed while writing it
+            report_run(record)
         return Outcome(record.path, newest.iteration, finished=True)
     for warning in binding.warnings:
         _log.warning(warning)

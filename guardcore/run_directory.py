@@ -84,7 +84,8 @@ class RunDirectory:
         self.samples.mkdir(exist_ok=True)
         self.checkpoints.mkdir(exist_ok=True)
         self.error_log.unlink(missing_ok=True)
-        shutil.rmtree(self.adapter, ignore_errors=True)  # that of fewer iterations
+        self.report.unlink(missing_ok=True)  # that of fewer iterations
+        shutil.rmtree(self.adapter, ignore_errors=True)  # likewise
         for half_done in (".writing", ".removing", ".adapter.writing"):  # by a killed run
             shutil.rmtree(self.path / half_done, ignore_errors=True)
 

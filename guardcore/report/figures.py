@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PALE = 0.4
+_TRACE = 0.3
 
 
 def over_iterations(
@@ -29,7 +31,7 @@ def over_iterations(
     figure, axes = canvas("iteration", y_label)
     for curve in curves:
         for x, y in curve.traces:
-            axes.plot(x, y, color=curve.colour, alpha=_PALE, linewidth=0.8)
+            axes.plot(x, y, color=curve.colour, alpha=_TRACE, linewidth=0.8)
         dots = "o" if markers or len(curve.x) == 1 else ""
         axes.plot(curve.x, curve.y, color=curve.colour, label=_shown(curve.label), marker=dots)
         if curve.spread:
@@ -39,7 +41,8 @@ def over_iterations(
     if limit is not None:
         axes.axhline(limit, color="black", linestyle="--", linewidth=0.8)
     if log:
-        _log_scale(axes, [y for curve in curves for y in curve.y])
+        traces = [value for curve in curves for _, y in curve.traces for value in y]
+        _log_scale(axes, [*traces, *(y for curve in curves for y in curve.y), limit or 0.0])
     if percent:
         _percent(axes)
         axes.set_ylim(bottom=0)
@@ -80,7 +83,7 @@ def k_by_step(curves: Sequence[StepCurve]) -> Figure:
 
 def clip_by_step(curves: Sequence[StepCurve]) -> Figure:
     """Draw the fraction above the upper bound upwards, the one below the lower downwards."""
-    figure, axes = canvas("", "fraction of ratios")
+    figure, axes = canvas("", "← below          above →")
     place = _step_axis(axes, curves)
     largest = 0.05
     for curve in curves:
@@ -96,8 +99,6 @@ def clip_by_step(curves: Sequence[StepCurve]) -> Figure:
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_ylim(-1.25 * largest, 1.25 * largest)
     _percent(axes)
-    axes.text(0.02, 0.96, "above 1 + high", transform=axes.transAxes, va="top", fontsize=8.5)
-    axes.text(0.02, 0.04, "below 1 − low", transform=axes.transAxes, va="bottom", fontsize=8.5)
     _legend(axes, len(curves))
     return figure
 
@@ -184,10 +185,21 @@ def _legend(axes: Axes, number: int) -> None:
 
 
 def _log_scale(axes: Axes, values: Sequence[float]) -> None:
-    """Make the y axis logarithmic, where there is anything positive to show."""
-    if any(value > 0 for value in values):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(_scientific)
+    """Make the y axis logarithmic and a decade high at least, where there is anything to show."""
+    from matplotlib.ticker import LogLocator
+
+    positive = [value for value in values if value > 0]
+    if not positive:
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_scientific)
+    low, high = min(positive), max(positive)
+    if high < 10 * low:  # two powers of ten are not sure to be in sight
+        centre = math.sqrt(low * high)
+        axes.set_ylim(centre / 10**0.5, centre * 10**0.5)
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_minor_formatter(_scientific)
+    else:
         axes.yaxis.set_minor_formatter(lambda value, place: "")
 
 

@@ -66,18 +66,29 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _labels(firsts: Sequence[RecordedRun]) -> list[str]:
-    """Name each by its strategy; those of one strategy also by the first two other differences."""
+    """Name each by its strategy, and those of one strategy by what else tells them apart."""
     configs = [run.config for run in firsts]
     names = [strategy_name(config) for config in configs]
-    labels = []
+    by_name: dict[str, list[Mapping[str, Any]]] = {name: [] for name in names}
     for name, config in zip(names, configs, strict=True):
-        alike = [c for c, other in zip(configs, names, strict=True) if other == name]
-        others = [p for p in differing(alike) if p.partition(".")[0] not in _WORDS]
-        inside = others or differing(alike)
-        leaves = flat(config)
-        marks = [f"{_last(path)}={short(str(leaves.get(path, '–')))}" for path in inside[:2]]
-        labels.append(", ".join([name, *marks]))
-    return labels
+        by_name[name].append(config)
+    return [
+        ", ".join([name, *_marks(config, by_name[name])])
+        for name, config in zip(names, configs, strict=True)
+    ]
+
+
+def _marks(config: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return as few of a config's values as tell it from the others."""
+    paths = differing(alike)
+    paths = [path for path in paths if path.partition(".")[0] not in _WORDS] or paths
+    leaves = [flat(other) for other in alike]
+    for number in range(len(paths) + 1):
+        chosen = paths[:number]
+        if len({tuple(str(leaf.get(path)) for path in chosen) for leaf in leaves}) == len(alike):
+            break
+    own = flat(config)
+    return [f"{_last(path)}={short(str(own.get(path, '–')))}" for path in chosen]
 
 
 def _last(path: str) -> str:

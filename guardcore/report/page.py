@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -28,6 +28,7 @@ _ONE_UPDATE = (
     "every ratio is 1 by construction, and no clip can act. With "
     "train.updates_per_iteration of 2 or more there is something to see here."
 )
+_LONG_TITLE = 60
 _NOTHING_YET = "No iteration with a second update has finished yet."
 
 
@@ -48,8 +49,8 @@ def sections(groups: Sequence[Group]) -> list[Section]:
         single = all(r.config["train"]["updates_per_iteration"] < 2 for g in groups for r in g.runs)
         text = _ONE_UPDATE if single else _NOTHING_YET
     return [
-        Section("How it went", "", tuple(score_plots(groups))),
-        Section("What the clip saw", text, steps),
+        Section("How it went", "", _said_once(score_plots(groups))),
+        Section("What the clip saw", text, _said_once(steps)),
         Section("Gradient and time", "", tuple(last)),
     ]
 
@@ -65,7 +66,7 @@ def render(groups: Sequence[Group], parts: Sequence[Section]) -> str:
     template = files("guardcore.report").joinpath("page.html").read_text(encoding="utf-8")
     runs = [run for group in groups for run in group.runs]
     return environment.from_string(template).render(
-        title=runs[0].name if len(runs) == 1 else " · ".join(group.label for group in groups),
+        title=_title(groups),
         facts=facts(runs[0]) if len(runs) == 1 else _shared(runs),
         differences=_differences(runs),
         runs=[_run(group, run) for group in groups for run in group.runs],
@@ -75,6 +76,23 @@ def render(groups: Sequence[Group], parts: Sequence[Section]) -> str:
         rewards=list(dict.fromkeys(name for run in runs for name in run.labels("eval"))),
         sections=parts,
     )
+
+
+def _said_once(plots: Iterable[Plot]) -> tuple[Plot, ...]:
+    """Return the plots, each with its reading only where the reader has not had it yet."""
+    said: dict[str, str] = {}
+    return tuple(
+        plot if said.setdefault(plot.reading, plot.name) == plot.name else replace(plot, reading="")
+        for plot in plots
+    )
+
+
+def _title(groups: Sequence[Group]) -> str:
+    runs = [run for group in groups for run in group.runs]
+    if len(runs) == 1:
+        return runs[0].name
+    labels = " · ".join(group.label for group in groups)
+    return labels if len(labels) < _LONG_TITLE else f"{len(runs)} runs side by side"
 
 
 def _run(group: Group, run: RecordedRun) -> dict[str, Any]:

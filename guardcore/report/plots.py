@@ -67,8 +67,7 @@ def step_plots(groups: Sequence[Group]) -> Iterator[Plot]:
         "How far the policy moved: K",
         "Log axis. K = ‖d‖²/(2·std²), summed over latent dimensions, d the change of the "
         "transition's mean since the samples were drawn. A plain ratio's shift to the left is "
-        "sqrt(K/2) times its spread: hardly seen while K is below 0.1, "
-        "not to be missed from 1 on.",
+        "sqrt(K/2) times its spread: hardly seen while K is below 0.1, not to be missed from 1 on.",
         figures.k_by_step(curves),
     )
 
@@ -118,11 +117,12 @@ def time_plot(groups: Sequence[Group]) -> Plot | None:
     rows = {label: phases for label, phases in rows.items() if phases}
     if not rows:
         return None
+    joint = any(len(group.runs) > 1 for group in groups)
     return Plot(
         "seconds-by-phase",
         "Where the time went",
-        "Whole run, mean over seeds; rollout is the model while sampling, forward and backward "
-        "the model while updating.",
+        f"Whole run{', mean over seeds' if joint else ''}; rollout is the model while sampling, "
+        "forward and backward the model while updating.",
         figures.seconds_by_phase(rows, colours),
     )
 

@@ -1,6 +1,8 @@
 """``guardcore report``: where it writes, what it says, and what it refuses."""
 
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -58,3 +60,11 @@ def test_a_run_that_a_signal_stopped_has_its_report(guardcore, tmp_path):
     process.signal(signal.SIGTERM)
     assert process.wait().code == 128 + signal.SIGTERM
     assert "not finished: " in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_reading_a_run_takes_no_torch(trained, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from guardcore.report import write_report; "
+        f"write_report([Path({str(trained)!r})]); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 HEAVY = {"torch", "diffusers", "transformers", "peft", "numpy", "PIL", "scipy", "safetensors"}
+HEAVY |= {"matplotlib", "jinja2"}
 OURS = {"guardcore", "guardcore_cli", "guardcore_plugins"}
 REPORT = """
 import atexit, sys

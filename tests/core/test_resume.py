@@ -374,7 +374,9 @@ def test_killed_before_each_change_of_a_file_a_run_ends_as_if_undisturbed(
     for number in range(1, changes + 1):
         shutil.rmtree(folder)
         assert guardcore(*train, crash=(str(folder), number)).code == -signal.SIGKILL
-        assert run(folder, resume=True, **tree).finished, number
+        in_report = (folder / "adapter").is_dir()
+        assert run(folder, resume=True, report=in_report, **tree).finished, number
+        assert (folder / "report.html").is_file() == in_report, number
         assert whole_state(folder) == {k: v for k, v in want.items() if k != "checkpoints"}, number
         assert set(left_over(folder)) <= {".removing"}, number
         checkpoint.find(folder / "checkpoints")[-1].load()
