@@ -166,6 +166,7 @@ def serve() -> None:
     import PIL.ImageFont
     import PIL.PngImagePlugin  # noqa: F401
     import rich.live  # noqa: F401
+    import safetensors.torch  # noqa: F401
     import scipy.special  # noqa: F401
     import torch._dynamo  # noqa: F401 - AdamW's first step imports it, a second's work
 
