@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from guardcore import noise
+from guardcore.change import paired_difference as paired_difference
 from guardcore.components import PromptSource
 from guardcore.errors import GuardcoreError
 from guardcore.plan import micro_batches
@@ -108,14 +108,3 @@ def guided(run: Run, scale: float | None) -> AbstractContextManager[Any]:
         return nullcontext()
     context: AbstractContextManager[Any] = run.backbone.guidance(scale)  # type: ignore[attr-defined]
     return context
-
-
-def paired_difference(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of ``after − before`` and its paired standard error."""
-    differences = [b - a for a, b in zip(before, after, strict=True)]
-    number = len(differences)
-    mean = sum(differences) / number
-    if number < 2:
-        return mean, math.inf
-    variance = sum((d - mean) ** 2 for d in differences) / (number - 1)
-    return mean, math.sqrt(variance / number)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from guardcore import checkpoint, noise
 from guardcore.binding import bind
-from guardcore.bound import resolved
+from guardcore.bound import Binding, resolved
 from guardcore.config import RunConfig
 from guardcore.errors import ComponentError, GuardcoreError
 from guardcore.figures import headline
@@ -27,7 +27,7 @@ from guardcore.plugins import PluginHost
 from guardcore.preflight import check_run
 from guardcore.prompt import Prompt
 from guardcore.registry import Registry
-from guardcore.reporting import report_evaluation, report_iteration
+from guardcore.reporting import report_evaluation, report_iteration, report_run
 from guardcore.rollout import Trajectory, decode, denoise
 from guardcore.run import Run, prepared
 from guardcore.run_directory import RunDirectory
@@ -61,6 +61,7 @@ def train(
     *,
     resume: bool = False,
     registry: Registry | None = None,
+    report: bool = True,
 ) -> Outcome:
     """Fine-tune a backbone, and leave everything in ``directory``.
 
@@ -69,24 +70,39 @@ def train(
         directory: The run directory; new, or with ``resume`` that of the same run.
         resume: Go on from the newest whole checkpoint; from the beginning where there is none.
         registry: The components; the installed plugins' by default.
+        report: Write ``report.html`` at the end, also of a run that was stopped or failed.
 
     Raises:
         GuardcoreError: A mistake that the caller can mend. A config that cannot run leaves no
             run directory; a run that fails keeps its checkpoints and writes ``error.log``.
     """
     binding = bind(config, registry or PluginHost.discover().registry)
-    plain = resolved(config, binding)
     record = RunDirectory(Path(directory))
-    record.check(plain, resume=resume)
+    record.check(resolved(config, binding), resume=resume)
     newest = record.newest() if resume else None
     if newest and newest.iteration >= config.train.iterations and record.adapter.is_dir():
+        if report and not record.report.is_file():  # killed while writing it
+            report_run(record)
         return Outcome(record.path, newest.iteration, finished=True)
     for warning in binding.warnings:
         _log.warning(warning)
+    try:
+        outcome = _recorded(config, binding, record, resume)
+    except Exception:
+        if report and record.error_log.is_file():
+            report_run(record)
+        raise
+    if report:
+        report_run(record)
+    return outcome
+
+
+def _recorded(config: RunConfig, binding: Binding, record: RunDirectory, resume: bool) -> Outcome:
+    """Build the components and run them; what fails from then on is in ``error.log``."""
     with prepared(config, binding) as run:
         check_run(run)
         try:
-            record.open(plain, binding)
+            record.open(resolved(config, binding), binding)
             return _run(run, record, resume)
         except Exception as error:
             record.write_error(error)

@@ -1,7 +1,8 @@
-"""What an iteration leaves in the run directory, and tells the trackers."""
+"""What an iteration and a run leave in the run directory, and tell the trackers."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from guardcore.evaluation import Evaluation, evaluate
@@ -9,6 +10,19 @@ from guardcore.grid import save_grid
 from guardcore.learner import Learner
 from guardcore.run import Run
 from guardcore.run_directory import RunDirectory
+
+_log = logging.getLogger("guardcore")
+
+
+def report_run(record: RunDirectory) -> None:
+    """Write ``report.html``; where that fails, a line in the log says so, and the run stands."""
+    from guardcore.report import write_report
+
+    try:
+        write_report([record.path])
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        _log.warning("%s is not written; the run is as it was: %s", record.report, reason)
 
 
 def report_iteration(

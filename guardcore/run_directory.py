@@ -13,14 +13,15 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from guardcore import checkpoint
-from guardcore.bound import Binding
-from guardcore.checkpoint import Checkpoint
 from guardcore.errors import GuardcoreError
+
+if TYPE_CHECKING:
+    from guardcore.bound import Binding
+    from guardcore.checkpoint import Checkpoint
 
 _PACKAGES = ("guardcore", "torch", "diffusers", "transformers", "peft", "safetensors")
 _MAY_CHANGE = {
@@ -44,6 +45,8 @@ class RunDirectory:
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.adapter = path / "adapter"
+        self.report = path / "report.html"
+        self.error_log = path / "error.log"
 
     def check(self, config: Mapping[str, Any], *, resume: bool) -> None:
         """Refuse to write over another run, or to go on with another config.
@@ -80,13 +83,16 @@ class RunDirectory:
         _replace(self.config, text)  # the last of the two: with it the directory holds a run
         self.samples.mkdir(exist_ok=True)
         self.checkpoints.mkdir(exist_ok=True)
-        (self.path / "error.log").unlink(missing_ok=True)
-        shutil.rmtree(self.adapter, ignore_errors=True)  # that of fewer iterations
+        self.error_log.unlink(missing_ok=True)
+        self.report.unlink(missing_ok=True)  # that of fewer iterations
+        shutil.rmtree(self.adapter, ignore_errors=True)  # likewise
         for half_done in (".writing", ".removing", ".adapter.writing"):  # by a killed run
             shutil.rmtree(self.path / half_done, ignore_errors=True)
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint."""
+        from guardcore import checkpoint  # imports torch, which reading a run does without
+
         found = checkpoint.find(self.checkpoints)
         return found[-1] if found else None
 
@@ -134,7 +140,7 @@ class RunDirectory:
         """Write the full traceback to ``error.log``, if the disk takes it."""
         text = "".join(traceback.format_exception(error))
         with contextlib.suppress(OSError):
-            (self.path / "error.log").write_text(text, encoding="utf-8")
+            self.error_log.write_text(text, encoding="utf-8")
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:

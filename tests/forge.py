@@ -159,10 +159,15 @@ def _wait(pid: int, seconds: float = 120) -> int:
 
 def serve() -> None:
     """Fork for every line of standard input; answer with a process id or an exit code."""
+    import jinja2  # noqa: F401
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
     import PIL.ImageFont
     import PIL.PngImagePlugin  # noqa: F401
     import rich.live  # noqa: F401
     import safetensors.torch  # noqa: F401
+    import scipy.special  # noqa: F401
     import torch._dynamo  # noqa: F401 - AdamW's first step imports it, a second's work
 
     import guardcore_cli.main

@@ -13,10 +13,14 @@ from guardcore.loop import Outcome
 from toy import ToyBackbone, ToyOptions, toy_host, toy_tree
 
 
-def run(directory: Path, host=None, resume=False, **sections) -> Outcome:
-    """Train the toy in ``directory``; ``host`` and ``sections`` as in ``toy``."""
+def run(directory: Path, host=None, resume=False, report=False, **sections) -> Outcome:
+    """Train the toy in ``directory``; ``host`` and ``sections`` as in ``toy``.
+
+    Without a report, which would take ten times as long as the run.
+    """
     config = parse_config(toy_tree(**sections))
-    return train(config, directory, resume=resume, registry=(host or toy_host()).registry)
+    registry = (host or toy_host()).registry
+    return train(config, directory, resume=resume, registry=registry, report=report)
 
 
 def rows(directory: Path, name: str) -> list[dict]:

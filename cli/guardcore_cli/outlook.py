@@ -45,22 +45,24 @@ def print_result(outcome: Outcome) -> None:
 
     To standard error, as all that is for a person only: a tracker may have standard output.
     """
-    from guardcore.evaluation import paired_difference
+    from guardcore.change import changes
     from guardcore.run_directory import RunDirectory
 
     record, console = RunDirectory(outcome.directory), Console(stderr=True)
     before, after = record.read_samples(0), record.read_samples(outcome.iteration)
+    places = {
+        "report:  ": record.report,
+        "finished:": record.path,
+        "adapter: ": record.adapter,
+    }
     if before and after:
         table = Table("held-out", "before", "after", "change ± paired s.e.", "images", box=None)
-        for name, scores in after["scores"].items():
-            old = before["scores"][name]
-            change, error = paired_difference(old, scores)
-            means = (sum(values) / len(values) for values in (old, scores))
-            cells = [f"{mean:.3f}" for mean in means]
-            table.add_row(escape(name), *cells, f"{change:+.3f} ± {error:.3f}", str(len(scores)))
+        for row in changes(before, after):
+            means = [f"{mean:.3f}" for mean in (row.before, row.after)]
+            change = f"{row.difference:+.3f} ± {row.error:.3f}"
+            table.add_row(escape(row.name), *means, change, str(row.images))
         console.print(table)
-        console.print(
-            f"sample grids: {record.samples}/", highlight=False, markup=False, soft_wrap=True
-        )
-    console.print(f"finished: {record.path}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"adapter:  {record.adapter}", highlight=False, markup=False, soft_wrap=True)
+        places = {"sample grids:": record.samples, **places}
+    for title, place in places.items():
+        if place.exists():
+            console.print(f"{title} {place}", highlight=False, markup=False, soft_wrap=True)

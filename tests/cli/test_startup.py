@@ -6,6 +6,7 @@ import sys
 import pytest
 
 HEAVY = {"torch", "diffusers", "transformers", "peft", "numpy", "PIL", "scipy", "safetensors"}
+HEAVY |= {"matplotlib", "jinja2"}
 OURS = {"guardcore", "guardcore_cli", "guardcore_plugins"}
 REPORT = """
 import atexit, sys
@@ -33,6 +34,7 @@ def imported(*argv):
         ["config", "show"],
         ["config", "check"],
         ["train", "no-such-file.yaml"],
+        ["report", "no-such-file.yaml"],
         ["train", "--strategy", "gaurd"],
     ],
     ids=" ".join,
@@ -52,7 +54,7 @@ def test_of_guardcore_itself_help_imports_the_command_line_alone():
     assert "yaml" not in modules
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "eval", "config", "plugins"])
+@pytest.mark.parametrize("command", ["train", "sample", "eval", "report", "config", "plugins"])
 def test_help_lists_every_command(guardcore, command):
     done = guardcore("--help")
     assert done.code == 0

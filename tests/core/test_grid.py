@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from guardcore.grid import save_grid
+from guardcore.grid import read_grid, save_grid
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (128, 64, 32)]
 
@@ -51,3 +51,15 @@ def test_captions_of_any_length_and_script_are_written(tmp_path):
     captions = ["", "word " * 200, "ein Bär \u2028 und 猫", "x" * 500, "tab\tnewline\n[/red]"]
     save_grid(tmp_path / "g.png", plain(COLOURS), captions)
     assert (pixels(tmp_path / "g.png")[8:136, 8:136] == COLOURS[0]).all()
+
+
+def test_tiles_are_read_back_as_they_were_written(tmp_path):
+    captions = ["a", "word " * 20, "", "ein Bär", "e", "f", "g", "h"]
+    colours = [*COLOURS, (1, 2, 3), (4, 5, 6), (200, 100, 50)]
+    for number, (height, width) in ((8, (16, 16)), (8, (160, 256)), (1, (8, 24)), (4, (128, 128))):
+        save_grid(tmp_path / "g.png", plain(colours[:number], height, width), captions[:number])
+        tiles = read_grid(tmp_path / "g.png", captions[:number])
+        factor = max(1, -(-128 // min(height, width)))
+        assert {tile.size for tile in tiles} == {(width * factor, height * factor)}
+        for tile, colour in zip(tiles, colours[:number], strict=True):
+            assert (np.asarray(tile) == colour).all()

@@ -12,7 +12,7 @@ from toy import toy_tree
 
 
 def test_it_holds_what_design_lists(tmp_path):
-    run(tmp_path / "run")
+    run(tmp_path / "run", report=True)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
         "config.yaml",
@@ -22,6 +22,8 @@ def test_it_holds_what_design_lists(tmp_path):
         "samples",
         "checkpoints",
         "adapter",
+        "report.html",
+        "figures",
     }
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     components = {entry["path"]: entry for entry in manifest["components"]}
