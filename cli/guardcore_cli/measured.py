@@ -79,7 +79,8 @@ def _scaling(result: Result) -> Table:
 
 def _summary(result: Result) -> list[str]:
     ratios = result.floor_ratios
-    memory = result.peak_memory_bytes
+    memory, cpu_ratio = result.peak_memory_bytes, result.cpu_ratio
+    by_work = [] if cpu_ratio is None else [f"  by processor time {cpu_ratio:.3f}"]
     return [
         f"{result.images_per_second:.1f} images per second, {result.images} in "
         f"{result.seconds:.2f} s",
@@ -87,7 +88,7 @@ def _summary(result: Result) -> list[str]:
         f"floor ratio {result.floor_ratio:.3f} ({min(ratios):.3f} to {max(ratios):.3f} in "
         f"{len(ratios)} pairs): ours {result.seconds:.2f} s, bare loop "
         f"{result.floor_seconds:.2f} s",
-        f"  by processor time {result.cpu_ratio:.3f}; other processes disturb the first more",
+        *by_work,
         f"on {result.machine}",
         f"config {result.config_digest}",
     ]

@@ -49,11 +49,12 @@ def _figures(result: Result) -> Mapping[tuple[str, str], float]:
     """Return figures by name and unit."""
     figures: dict[tuple[str, str], float] = {
         ("floor ratio", ""): result.floor_ratio,
-        ("cpu ratio", ""): result.cpu_ratio,
         ("iteration", "s"): result.seconds,
         ("bare loop", "s"): result.floor_seconds,
         ("images per second", ""): result.images_per_second,
     }
+    if result.cpu_ratio is not None:
+        figures["cpu ratio", ""] = result.cpu_ratio
     if result.peak_memory_bytes is not None:
         figures["peak memory", "MiB"] = result.peak_memory_bytes / 2**20
     figures |= {(phase, "s"): seconds for phase, seconds in result.phases.items()}

@@ -76,7 +76,7 @@ def measure(
         return Result(
             floor_ratio=median(p.ours.wall / p.floor.wall for p in found),
             floor_ratios=tuple(p.ours.wall / p.floor.wall for p in found),
-            cpu_ratio=median(p.ours.cpu / p.floor.cpu for p in found),
+            cpu_ratio=None if waits else median(p.ours.cpu / p.floor.cpu for p in found),
             seconds=seconds,
             floor_seconds=median(p.floor.wall for p in found),
             images=images,

@@ -37,8 +37,8 @@ class Result(Section):
     floor_ratio: float
     """Our seconds over the bare loop's, median over the pairs."""
     floor_ratios: tuple[float, ...]
-    cpu_ratio: float
-    """The same of the seconds that processors worked: other processes hardly touch it."""
+    cpu_ratio: float | None
+    """The same in seconds of processor time, which other processes hardly touch; on a CPU only."""
     seconds: float
     floor_seconds: float
     images: int
