@@ -87,8 +87,9 @@ def _bar(total: int) -> Iterator[Callable[[str], None]]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    done = count()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console, done = Console(stderr=True), count()
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task("loading", total=total)
 
         def tell(what: str) -> None:

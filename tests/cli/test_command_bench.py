@@ -1,6 +1,8 @@
 """``guardcore bench``: what it prints, and what it refuses before measuring."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -69,6 +71,20 @@ def test_against_something_else_is_one_line_before_anything_is_measured(bench, n
     assert done.out == ""
     assert len(done.err.splitlines()) == 1
     assert name in done.err
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--against", "none.json"]], ids=" ".join)
+def test_help_and_mistakes_import_no_torch(argv, tmp_path):
+    script = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('torch' in sys.modules))\n"
+        "from guardcore_cli.main import run\n"
+        "run()\n"
+    )
+    command = [sys.executable, "-c", script, "bench", *argv]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert done.returncode == (0 if argv == ["--help"] else 2)
 
 
 def test_it_leaves_nothing_behind(bench, tmp_path):

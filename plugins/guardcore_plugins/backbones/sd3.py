@@ -23,8 +23,7 @@ from guardcore_plugins.backbones.quiet import quiet
 from guardcore_plugins.backbones.schedules import pipeline_schedule
 from guardcore_plugins.backbones.tuning import Tuning
 
-DECODED_TOGETHER = 16
-"""Images: activations of more leave a processor's cache (docs/performance.md), and fill a GPU."""
+DECODED_TOGETHER = 16  # images; the activations of more leave the cache (docs/performance.md)
 
 
 class SD3:
