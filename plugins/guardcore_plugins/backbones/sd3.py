@@ -23,6 +23,8 @@ from guardcore_plugins.backbones.quiet import quiet
 from guardcore_plugins.backbones.schedules import pipeline_schedule
 from guardcore_plugins.backbones.tuning import Tuning
 
+DECODED_TOGETHER = 16  # images; the activations of more leave the cache (docs/performance.md)
+
 
 class SD3:
     """A ``StableDiffusion3Pipeline`` as a backbone.
@@ -128,8 +130,10 @@ class SD3:
         """Return images ``[B, 3, H, W]`` in [0, 1], float32, of latents ``[B, C, h, w]``."""
         vae = self.pipeline.vae
         x = x.to(self.device, vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
-        images: Tensor = vae.decode(x, return_dict=False)[0]
-        return (images.float() * 0.5 + 0.5).clamp(0, 1)
+        parts = [
+            vae.decode(part, return_dict=False)[0] for part in torch.split(x, DECODED_TOGETHER)
+        ]
+        return (torch.cat(parts).float() * 0.5 + 0.5).clamp(0, 1)
 
     def trainable(self) -> Mapping[str, Parameter]:
         """Return the adapters' factors, or all of the transformer; float32."""

@@ -1,0 +1,100 @@
+"""What ``bench`` found, for a person."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from guardcore.bench.comparison import Change
+    from guardcore.bench.result import Result
+
+_MEANING = {
+    "encode": "prompts to embeddings, each text only once a run",
+    "rollout": "model forwards while sampling",
+    "decode": "latents to images",
+    "reward": "the judges",
+    "forward": "model forwards while updating",
+    "backward": "gradients",
+    "optimizer": "clipping, AdamW, moving averages",
+    "rest": "noise, sampler, ratio, loss, figures, checks",
+}
+
+
+def print_result(result: Result) -> None:
+    """Print the phases, the scaling and the ratio to the bare loop."""
+    console = Console(highlight=False)
+    console.print(_phases(result))
+    if result.scaling:
+        console.print()
+        console.print(_scaling(result))
+        console.print("one iteration each; the middle row of a setting is the config as it is")
+    console.print()
+    for line in _summary(result):
+        console.print(line, markup=False)
+
+
+def print_comparison(old: Result, new: Result, *, stderr: bool = False) -> None:
+    """Print every figure that both measurements hold, and what makes them hard to compare."""
+    from guardcore.bench.comparison import changes, differences
+
+    console = Console(highlight=False, stderr=stderr)
+    table = Table("against", box=None, pad_edge=False)
+    for title in ("old", "new", "change"):
+        table.add_column(title, justify="right")
+    for change in changes(old, new):
+        table.add_row(*_change_cells(change))
+    console.print()
+    console.print(table)
+    for line in differences(old, new):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _phases(result: Result) -> Table:
+    table = Table("phase", box=None, pad_edge=False)
+    table.add_column("seconds", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("what it is")
+    for phase, seconds in result.phases.items():
+        share = f"{seconds / sum(result.phases.values()):.0%}"
+        table.add_row(phase, f"{seconds:.3f}", share, _MEANING.get(phase, ""))
+    table.add_row("iteration", f"{result.seconds:.3f}", "", f"{result.images} images")
+    return table
+
+
+def _scaling(result: Result) -> Table:
+    table = Table("setting", box=None, pad_edge=False)
+    for title in ("value", "s an iteration", "images/s"):
+        table.add_column(title, justify="right")
+    for setting, rows in groupby(result.scaling, key=lambda row: row.setting):
+        for place, row in enumerate(rows):
+            seconds = "out of memory" if row.seconds is None else f"{row.seconds:.2f}"
+            rate = "" if row.images_per_second is None else f"{row.images_per_second:.1f}"
+            table.add_row("" if place else setting, str(row.value), seconds, rate)
+    return table
+
+
+def _summary(result: Result) -> list[str]:
+    ratios = result.floor_ratios
+    memory, cpu_ratio = result.peak_memory_bytes, result.cpu_ratio
+    by_work = [] if cpu_ratio is None else [f"  by processor time {cpu_ratio:.3f}"]
+    return [
+        f"{result.images_per_second:.1f} images per second, {result.images} in "
+        f"{result.seconds:.2f} s",
+        f"peak memory {memory / 2**20:,.0f} MiB" if memory else "peak memory unknown here",
+        f"floor ratio {result.floor_ratio:.3f} ({min(ratios):.3f} to {max(ratios):.3f} in "
+        f"{len(ratios)} pairs): ours {result.seconds:.2f} s, bare loop "
+        f"{result.floor_seconds:.2f} s",
+        *by_work,
+        f"on {result.machine}",
+        f"config {result.config_digest}",
+    ]
+
+
+def _change_cells(change: Change) -> list[str]:
+    name = f"{change.name} ({change.unit})" if change.unit else change.name
+    relative = "" if change.relative is None else f"{change.relative:+.1%}"
+    return [name, f"{change.old:.3f}", f"{change.new:.3f}", relative]

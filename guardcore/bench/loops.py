@@ -1,0 +1,103 @@
+"""Our loop and the bare one over one model, timed from the same weights.
+
+A group whose images all score the same has no advantage, and ``update`` leaves out a micro-batch
+of such groups. How many there are is luck, and the two loops draw different noise: here a zero
+becomes a one, so that both do all of the work every time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from guardcore.bench import machine
+from guardcore.bench.floor import bare_iteration
+from guardcore.clock import Clock
+from guardcore.components import Advantage
+from guardcore.config import Rollout
+from guardcore.learner import Learner, load_weights
+from guardcore.loop import iterate
+from guardcore.plan import draw_prompts, trained_steps
+from guardcore.run import Run
+
+ITERATION = 1
+"""Always the same one: its texts are encoded once, and every pair has the same work to do."""
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """What one iteration took: by the clock on the wall, and of the processors' work."""
+
+    wall: float
+    cpu: float
+
+
+class Loops:
+    """Both loops; each has an optimiser of its own, and starts from the base's weights."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = replace(run, advantage=without_zeros(run.advantage))
+        self._parameters = run.backbone.trainable()
+        self._weights = {name: p.detach().clone() for name, p in self._parameters.items()}
+        self._learner = Learner(self._parameters, run.config.train)
+        self._optimizer = torch.optim.AdamW(
+            self._parameters.values(), lr=run.config.train.learning_rate
+        )
+        self.device = next(iter(self._parameters.values())).device
+
+    def ours(self, clock: Clock | None = None, rollout: Rollout | None = None) -> Seconds:
+        """Time ``iterate``, with another clock or other settings of the rollout."""
+        run = replace(self.run, clock=clock or Clock())
+        if rollout is not None:
+            run = replace(run, config=run.config.model_copy(update={"rollout": rollout}))
+        return self._timed(lambda: iterate(run, self._learner, ITERATION))
+
+    def floor(self) -> Seconds:
+        """Time the bare loop over the same prompts and steps."""
+        run, seed, rollout = self.run, self.run.config.seed, self.run.config.rollout
+        chosen = draw_prompts(len(run.train_prompts), rollout.groups, seed, ITERATION)
+        prompts = [run.train_prompts[c] for c in chosen for _ in range(rollout.group_size)]
+        trained = trained_steps(rollout, seed, ITERATION)
+        return self._timed(lambda: bare_iteration(run, self._optimizer, prompts, trained))
+
+    def _timed(self, work: Callable[[], object]) -> Seconds:
+        load_weights(self._parameters, self._weights)
+        torch.manual_seed(self.run.config.seed)
+        machine.wait(self.device)
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        machine.wait(self.device)
+        return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def without_zeros(advantage: Advantage) -> Advantage:
+    """Return an advantage that is 1 wherever ``advantage`` is 0."""
+
+    def filled(
+        rewards: Mapping[str, Tensor], groups: Tensor, weights: Mapping[str, float]
+    ) -> Tensor:
+        values = advantage(rewards, groups, weights)
+        return values.masked_fill(values == 0, 1)
+
+    return filled
+
+
+class WaitingClock(Clock):
+    """Has an accelerator finish before a phase begins and before it ends."""
+
+    def __init__(self, wait: Callable[[], None]) -> None:
+        super().__init__()
+        self._wait = wait
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Count the time inside towards ``phase``."""
+        self._wait()
+        with super().__call__(phase):
+            yield
+            self._wait()

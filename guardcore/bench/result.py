@@ -1,0 +1,70 @@
+"""What a measurement found, as a file: written by ``bench --json``, read by ``bench --against``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from guardcore.config import Section
+from guardcore.errors import GuardcoreError
+
+
+class Machine(Section):
+    """What the seconds depend on beside the config; it names no host."""
+
+    device: str
+    threads: int
+    torch: str
+
+    def __str__(self) -> str:
+        return f"{self.device}, {self.threads} threads, torch {self.torch}"
+
+
+class Scaled(Section):
+    """One iteration with another batch size, number of steps or group size."""
+
+    setting: str
+    value: int
+    seconds: float | None
+    """None: it did not fit into the accelerator's memory."""
+    images_per_second: float | None
+
+
+class Result(Section):
+    """Seconds are an iteration's, medians over the pairs of our loop and the bare one."""
+
+    floor_ratio: float
+    """Our seconds over the bare loop's, median over the pairs."""
+    floor_ratios: tuple[float, ...]
+    cpu_ratio: float | None
+    """The same in seconds of processor time, which other processes hardly touch; on a CPU only."""
+    seconds: float
+    floor_seconds: float
+    images: int
+    images_per_second: float
+    phases: dict[str, float]
+    peak_memory_bytes: int | None
+    scaling: tuple[Scaled, ...]
+    machine: Machine
+    config_digest: str
+    guardcore: str
+
+    @staticmethod
+    def read(path: Path) -> Result:
+        """Read what ``bench --json`` wrote.
+
+        Raises:
+            GuardcoreError: It is missing, or something else.
+        """
+        try:
+            return Result.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise GuardcoreError(f"cannot read {path}: {error.strerror}") from error
+        except ValidationError as error:
+            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            fault = f"{place}: " if place else ""
+            raise GuardcoreError(
+                f"{path} is not what this version's `guardcore bench --json` writes "
+                f"({fault}{error.errors()[0]['msg']})"
+            ) from error
