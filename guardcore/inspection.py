@@ -94,15 +94,15 @@ def source(entry: Registered) -> tuple[str | None, int | None]:
 def about_distribution(name: str) -> tuple[str, str]:
     """Return a distribution's summary and homepage, each empty where it gives none."""
     try:
-        given = metadata(name)
+        given = metadata(name).json
     except PackageNotFoundError:
         return "", ""
-    links = {"homepage": given.get("Home-page", "")}
-    for link in given.get_all("Project-URL") or ():
+    links = {"homepage": str(given.get("home_page", ""))}
+    for link in given.get("project_url", ()):
         label, _, address = link.partition(",")
         links[_label(label)] = address.strip()
     homepage = next((links[label] for label in _HOME_LABELS if links.get(label)), "")
-    return given.get("Summary", ""), homepage
+    return str(given.get("summary", "")), homepage
 
 
 def _label(text: str) -> str:

@@ -29,7 +29,7 @@ class OptionField:
         name: As it is written in a config.
         type: As a user reads it: ``float``, ``"group" | "batch"``, ``list of str``.
         required: Whether it must be given.
-        default: As YAML says it; empty where it is required, computed or nested.
+        default: As YAML says it; empty where the option is required, or computes it.
         constraints: What the type does not say: ``0 < x ≤ 5``.
         description: Its meaning and unit.
     """
@@ -57,7 +57,9 @@ def options_schema(options: type[Options]) -> dict[str, Any]:
 
 def as_yaml(value: Any) -> str:
     """Return plain data as YAML on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
+    text = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True
+    )
     return text.removesuffix("\n").removesuffix("\n...")
 
 
@@ -67,13 +69,12 @@ def _fields(
     for name, given in node.get("properties", {}).items():
         branches = list(_branches(given, definitions))
         nested = [b for b in branches if b.get("properties") and b.get("title") not in above]
-        default = given.get("default")
-        shown = as_yaml(default) if "default" in given and not isinstance(default, dict) else ""
+        default = as_yaml(given["default"]) if "default" in given else ""
         required = name in node.get("required", ())
         limits = ", ".join(dict.fromkeys(filter(None, map(_limits, branches))))
         words = " | ".join(dict.fromkeys(_word(branch, definitions) for branch in branches))
         text = given.get("description", "")
-        yield OptionField(prefix + name, words, required, shown, limits, text)
+        yield OptionField(prefix + name, words, required, default, limits, text)
         for branch in nested:
             yield from _fields(
                 branch, definitions, f"{prefix}{name}.", (*above, branch.get("title", ""))

@@ -101,7 +101,9 @@ class PluginHost:
                 self._import(point, origin)
             elif point.name not in ours:
                 reason = f"made for plugin API {point.group}, this is {ENTRY_POINT_GROUP}"
-                self.report(origin, "api", reason, f"install a {distribution} made for it")
+                self.report(
+                    origin, "api", reason, f"install a version of {distribution} made for it"
+                )
 
     def _import(self, point: EntryPoint, origin: Origin) -> None:
         try:
@@ -118,7 +120,7 @@ class PluginHost:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{point.module}.".startswith(f"{missing}."):
             remedy = f"pip uninstall {origin.distribution}, or install it anew"
-            self.report(origin, "stale", reason, remedy)
+            self.report(origin, "stale", f"its module {missing!r} is gone", remedy)
         elif missing:
             self.report(origin, "import", reason, f"install what provides {missing!r}")
         else:

@@ -34,7 +34,8 @@ def dependencies(installation: Installation) -> Iterator[Finding]:
 
 
 def _python(counts: Distribution) -> Iterator[tuple[str, str]]:
-    wanted, running = counts.metadata.get("Requires-Python", ""), platform.python_version()
+    wanted = str(counts.metadata.json.get("requires_python", ""))
+    running = platform.python_version()
     try:
         sound = _within(SpecifierSet(wanted), running)
     except InvalidSpecifier:
@@ -125,9 +126,7 @@ def stale(installation: Installation) -> Iterator[Finding]:
     for problem in installation.host.problems:
         named = problem.origin.distribution
         if problem.check == "stale" and installation.includes(named) and named not in vanished:
-            yield about_plugin(
-                "stale", "failure", problem.origin, problem.reason, problem.remedy
-            )
+            yield about_plugin("stale", "failure", problem.origin, problem.reason, problem.remedy)
 
 
 def editable_source(counts: Distribution) -> Path | None:
