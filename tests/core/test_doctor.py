@@ -90,7 +90,10 @@ LOADING = {
     "options": [
         (registering("def word(options: dict): ..."), "annotate its argument"),
         (registering("def word(): ..."), "exactly one argument"),
-        (registering("class Loose(Options, extra='ignore'): ...\ndef word(o: Loose): ..."), "frozen"),
+        (
+            registering("class Loose(Options, extra='ignore'): ...\ndef word(o: Loose): ..."),
+            "frozen",
+        ),
     ],
     "registration": [
         (plugin("word") + "    raise OSError('half way')\n", "OSError: half way"),
