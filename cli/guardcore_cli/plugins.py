@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from guardcore.registry import Registered
 
 app = typer.Typer(help="What is installed.", no_args_is_help=True)
-app.command("inspect")(inspection.inspect)
-app.command("doctor")(doctor.doctor)
 
 
 @app.command("list")
@@ -71,3 +69,7 @@ def _row(entry: Registered) -> dict[str, str]:
         "module": entry.origin.module,
         "description": entry.description,
     }
+
+
+app.command("inspect")(inspection.inspect)
+app.command("doctor")(doctor.doctor)

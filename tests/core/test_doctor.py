@@ -172,9 +172,13 @@ UNMET = {
 
 @pytest.fixture
 def helper(site):
-    """A library with an extra whose requirement is missing, and one whose is there."""
-    extras = "Provides-Extra: fast\nRequires-Dist: absent-engine; extra == 'fast'\n"
-    install(site, "helper", {}, "", metadata=f"{extras}Requires-Dist: pydantic; extra == 'slow'\n")
+    """A library with an extra whose requirement is missing, and one whose is there.
+
+    What it needs without an extra is its own affair.
+    """
+    extras = "Requires-Dist: absent-engine; extra == 'fast'\nRequires-Dist: rich; extra == 'slow'\n"
+    own = "Requires-Dist: absent-base; python_version >= '3'\nRequires-Dist: absent-core\n"
+    install(site, "helper", {}, "", metadata=extras + own)
 
 
 @pytest.mark.parametrize("line", UNMET)
