@@ -1,33 +1,13 @@
 """Each kind of unruly plugin is named with the right reason, and a sound one is left in peace."""
 
-import json
-
 import pytest
 
+from diagnosis import QUICK, findings, the_finding
 from guardcore import GuardcoreError, Options, hookimpl
-from guardcore.doctor import CHECKS, examine
-from guardcore.doctor.slow_imports import import_times
+from guardcore.doctor import examine
 from guardcore.plugins import PluginHost
 from guardcore.registry import Origin
 from stranger import install, plugin
-
-QUICK = {name: check for name, check in CHECKS.items() if name != "slow-import"}
-
-
-def findings(*names):
-    """What there is to say about some distributions, beside how long they take to import."""
-    found = examine(names, checks=QUICK).findings
-    assert {finding.check for finding in found} <= set(QUICK)
-    assert all("\n" not in finding.reason for finding in found)
-    return list(found)
-
-
-def the_finding(name):
-    """The one finding about a distribution."""
-    (finding,) = findings(name)
-    assert (finding.distribution, finding.version) == (name, "1.0")
-    assert finding.remedy
-    return finding
 
 
 def registering(definition, kinds="ratio_transforms", thing="word"):
@@ -131,113 +111,6 @@ def test_metadata_that_cannot_be_read_is_a_failure(site):
     assert "damaged-1.0.dist-info" in finding.distribution
 
 
-def test_an_entry_point_whose_module_is_gone_is_stale(site):
-    install(site, "gone", {}, {"words": "gone_words.plugin"})
-    finding = the_finding("gone")
-    assert (finding.check, finding.severity, finding.plugin) == ("stale", "failure", "words")
-    assert finding.reason == "its module 'gone_words' is gone"
-    assert "pip uninstall gone" in finding.remedy
-
-
-def editable(info, source):
-    record = {"url": source.as_uri(), "dir_info": {"editable": True}}
-    (info / "direct_url.json").write_text(json.dumps(record))
-
-
-@pytest.mark.parametrize("modules", [{}, {"moved_words": plugin("moved")}], ids=["gone", "found"])
-def test_an_editable_install_from_a_vanished_directory_is_stale(site, tmp_path, modules):
-    info = install(site, "moved", modules, {"words": "moved_words"})
-    source = tmp_path / "work tree"
-    editable(info, source)
-    finding = the_finding("moved")
-    assert (finding.check, finding.severity) == ("stale", "failure")
-    assert f"from {source}, which is gone" in finding.reason
-    if modules:
-        source.mkdir()
-        assert findings("moved") == []
-
-
-UNMET = {
-    "Requires-Dist: absent-package>=1": "needs absent-package>=1, which is not installed",
-    "Requires-Dist: pydantic<2": "needs pydantic<2, 2.",
-    "Requires-Dist: guardcore>=99": "needs guardcore>=99, 0.",
-    "Requires-Dist: Absent_Package; python_version >= '3'": "which is not installed",
-    "Requires-Dist: not a requirement": "cannot be read",
-    "Requires-Dist: helper[fast]": "needs helper[fast], which needs absent-engine, which is not",
-    "Requires-Dist: helper[slow]>2": "needs helper[slow]>2, 1.0 is installed",
-    "Requires-Python: >=99": "needs Python >=99",
-    "Requires-Python: sometimes": "'sometimes' cannot be read",
-}
-
-
-@pytest.fixture
-def helper(site):
-    """A library with an extra whose requirement is missing, and one whose is there.
-
-    What it needs without an extra is its own affair.
-    """
-    extras = "Requires-Dist: absent-engine; extra == 'fast'\nRequires-Dist: rich; extra == 'slow'\n"
-    own = "Requires-Dist: absent-base; python_version >= '3'\nRequires-Dist: absent-core\n"
-    install(site, "helper", {}, "", metadata=extras + own)
-
-
-@pytest.mark.parametrize("line", UNMET)
-def test_a_requirement_that_is_not_met_is_a_failure(site, helper, line):
-    install(site, "needy", {"needy_words": plugin("needy")}, metadata=line + "\n")
-    finding = the_finding("needy")
-    assert (finding.check, finding.severity, finding.plugin) == ("dependencies", "failure", "")
-    assert UNMET[line] in finding.reason
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "Requires-Dist: pydantic>=2",
-        "Requires-Dist: Guard.Core",
-        "Requires-Dist: guardcore",
-        "Requires-Dist: absent-package; python_version < '3'",
-        "Requires-Dist: absent-package; extra == 'optional'",
-        "Requires-Dist: helper",
-        "Requires-Dist: helper[slow]",
-        "Requires-Dist: early>=2.0a1",
-        "Requires-Python: >=3.11",
-    ],
-)
-def test_a_requirement_that_is_met_or_not_in_force_is_no_finding(site, helper, line):
-    install(site, "guard-core", {}, "")
-    install(site, "early", {}, "", version="2.0b2")
-    install(site, "content", {"content_words": plugin("content")}, metadata=line + "\n")
-    assert findings("content") == []
-
-
-def test_a_distribution_in_two_folders_is_a_warning(site, tmp_path, monkeypatch):
-    install(site, "twice", {"twice_words": plugin("twice")})
-    install(tmp_path / "later", "twice", {}, "", version="0.9")
-    monkeypatch.setattr("sys.path", [str(site), *__import__("sys").path, str(tmp_path / "later")])
-    finding = the_finding("twice")
-    assert (finding.check, finding.severity) == ("duplicate", "warning")
-    assert f"1.0 in {site} counts, 0.9 in {tmp_path / 'later'} does not" in finding.reason
-
-
-def test_a_distribution_twice_in_one_folder_is_a_warning(site):
-    for version in ("1.0", "1.1"):
-        install(site, "twice", {"twice_words": plugin("twice")}, version=version)
-    assert [finding.check for finding in findings("twice")] == ["duplicate"]
-
-
-def test_one_folder_twice_on_the_path_and_an_editable_sources_own_metadata_are_no_duplicates(
-    site, tmp_path, monkeypatch
-):
-    info = install(site, "once", {"once_words": plugin("once")})
-    source = tmp_path / "work"
-    install(source / "src", "once", {}, "", version="0.9")
-    editable(info, source)
-    monkeypatch.syspath_prepend(str(source / "src"))
-    monkeypatch.syspath_prepend(str(site))
-    monkeypatch.syspath_prepend(f"{site}/../site")
-    assert findings("once") == []
-
-
 def test_a_claim_on_a_built_ins_name_is_a_warning_with_the_name_that_reaches_it(site):
     for name in ("usurper", "pretender"):
         install(site, name, {f"{name}_words": plugin("ppo-clip")})
@@ -305,33 +178,6 @@ def test_a_strategy_with_a_word_that_cannot_be_is_a_failure(site, words, reason)
     finding = the_finding("speech")
     assert (finding.check, finding.severity) == ("strategy", "failure")
     assert reason in finding.reason
-
-
-def test_a_slow_import_names_the_module_that_is_slow_and_blames_it_once(site):
-    (site / "heavy_thing.py").write_text("import heavier_thing")
-    (site / "heavier_thing.py").write_text("import time; time.sleep(0.7)")
-    heavy = plugin("one") + "\nimport heavy_thing\n"
-    install(site, "heavy", {"a_words": heavy, "b_words": heavy.replace("one", "two")})
-    (finding,) = examine(["heavy"]).findings
-    assert (finding.check, finding.severity) == ("slow-import", "warning")
-    assert finding.plugin == "a-words"
-    assert "heavy_thing alone 0." in finding.reason
-    assert finding.remedy == "import heavy_thing inside the factory"
-
-
-def test_a_plugin_that_is_slow_by_itself_is_told_so(site):
-    install(site, "sleepy", {"sleepy_words": plugin("word") + "\nimport time; time.sleep(0.7)\n"})
-    (finding,) = examine(["sleepy"]).findings
-    assert finding.check == "slow-import"
-    assert finding.remedy == "do inside the factory what the module does on import"
-
-
-def test_import_times_outlive_what_an_import_does_to_its_interpreter(site):
-    (site / "leaves.py").write_text("import os; os._exit(3)")
-    (site / "raises.py").write_text("import time; time.sleep(0.05); raise SystemExit")
-    raised, left, never = import_times(["raises", "leaves", "json"])
-    assert raised.seconds > 0.05
-    assert left.seconds == never.seconds == 0
 
 
 def test_failures_come_first(site):
