@@ -8,38 +8,63 @@ distributions with one entry-point name. So this host keys a plugin as
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, distributions
+from functools import lru_cache
+from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
 
 import pluggy
 
 from guardcore import hookspecs
+from guardcore.errors import did_you_mean
 from guardcore.hookspecs import ENTRY_POINT_GROUP, PROJECT
 from guardcore.kinds import KINDS, registration_hook
-from guardcore.registry import BUILTIN, Origin, Registry
+from guardcore.registry import BUILTIN, FactoryError, Origin, Registry
 
 _ANY_API = re.compile(rf"{PROJECT}\.v\d+")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A plugin, or one claim of it, that does not work as its author meant."""
+    """A plugin, or one claim of it, that does not work as its author meant.
+
+    Attributes:
+        origin: Whose it is.
+        check: What went wrong, in one word: ``metadata``, ``api``, ``import``, ``stale``,
+            ``hooks``, ``options``, ``registration`` or ``reserved-name``.
+        reason: What went wrong, on one line.
+        remedy: What to do about it.
+    """
 
     origin: Origin
+    check: str
     reason: str
+    remedy: str
 
     def __str__(self) -> str:
         where = f"{self.origin.key} (version {self.origin.version}, {self.origin.module})"
-        return f"{where}: {self.reason}"
+        return f"{where}: {self.reason}; {self.remedy}"
 
 
 class PluginHost:
-    """Loads plugins and asks each what it registers."""
+    """Loads plugins and asks each what it registers.
+
+    Attributes:
+        registry: What they have registered.
+        problems: What did not work.
+        plugins: Those that were loaded.
+        distributions: Every installed distribution by its normalised name; of several on
+            ``sys.path`` the first counts.
+    """
 
     def __init__(self) -> None:
         self.registry = Registry()
         self.problems: list[Problem] = []
+        self.plugins: list[Origin] = []
+        self.distributions: dict[str, list[Distribution]] = {}
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
 
@@ -47,19 +72,20 @@ class PluginHost:
     def discover(cls) -> PluginHost:
         """Return a host with every installed plugin."""
         host = cls()
-        seen: set[str] = set()
         for distribution in distributions():
             try:
-                name = _normalised(distribution.metadata["Name"])
-                points = [p for p in distribution.entry_points if _ANY_API.fullmatch(p.group)]
-                version = distribution.version
+                name = normalised(distribution.metadata["Name"])
+                points, version = plugin_points(distribution), distribution.version
             except Exception as error:  # a damaged dist-info is no reason to load nobody
                 origin = Origin(str(getattr(distribution, "_path", distribution)), "?", "?", "?")
-                host.report(origin, f"its metadata cannot be read: {error}")
+                reason = f"its metadata cannot be read: {error}"
+                host.report(origin, "metadata", reason, "remove it, and install its package anew")
                 continue
-            if name not in seen:  # the same distribution twice on sys.path: the first one counts
-                host.load(name, version, points)
-            seen.add(name)
+            copies = host.distributions.setdefault(name, [])
+            copies.append(distribution)
+            if len(copies) == 1:
+                with redirect_stdout(sys.stderr):  # a stranger's print is not part of our output
+                    host.load(name, version, points)
         host.record_clashes()
         return host
 
@@ -74,35 +100,77 @@ class PluginHost:
             if point.group == ENTRY_POINT_GROUP:
                 self._import(point, origin)
             elif point.name not in ours:
+                reason = f"made for plugin API {point.group}, this is {ENTRY_POINT_GROUP}"
                 self.report(
-                    origin,
-                    f"made for plugin API {point.group}, this is {ENTRY_POINT_GROUP}; "
-                    "install a version of the plugin made for it",
+                    origin, "api", reason, f"install a version of {distribution} made for it"
                 )
 
     def _import(self, point: EntryPoint, origin: Origin) -> None:
         try:
             plugin = point.load()
-        except (Exception, SystemExit) as error:  # whatever a stranger's import raises
-            self.report(origin, f"cannot be imported: {type(error).__name__}: {error}")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit; a Rust extension's panic is no Exception
+            self._report_import(point, origin, error)
             return
         self.add(plugin, origin)
+
+    def _report_import(self, point: EntryPoint, origin: Origin, error: BaseException) -> None:
+        reason = f"cannot be imported: {type(error).__name__}: {error}"
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{point.module}.".startswith(f"{missing}."):
+            remedy = f"pip uninstall {origin.distribution}, or install it anew"
+            self.report(origin, "stale", f"its module {missing!r} is gone", remedy)
+        elif missing:
+            self.report(origin, "import", reason, f"install what provides {missing!r}")
+        else:
+            remedy = f"pip install --upgrade {origin.distribution}, or tell its author"
+            self.report(origin, "import", reason, remedy)
 
     def add(self, plugin: object, origin: Origin) -> None:
         """Take in one imported plugin: check its hooks, then let it register."""
         try:
             self._manager.register(plugin, name=origin.key)
             self._manager.check_pending()
-        except (pluggy.PluginValidationError, ValueError) as error:
+        except pluggy.PluginValidationError as error:
+            reason = self._unknown_hook(plugin) or str(error)
             if self._manager.get_plugin(origin.key) is not None:
                 self._manager.unregister(name=origin.key)
-            self.report(origin, str(error))
+            remedy = "write hooks and their arguments as in guardcore/hookspecs.py"
+            self.report(origin, "hooks", reason, remedy)
             return
+        except ValueError:  # pluggy refuses one object under two names
+            other = self._manager.get_name(plugin)
+            reason = f"{origin.module} is loaded already, as {other}"
+            self.report(origin, "registration", reason, "name it in one entry point only")
+            return
+        if not self._manager.get_hookcallers(plugin):
+            remedy = "write @hookimpl before each of its guardcore_register_… functions"
+            self.report(origin, "hooks", "implements no hook", remedy)
+        self._ask(plugin, origin)
+
+    def _ask(self, plugin: object, origin: Origin) -> None:
+        """Let a plugin register; of one that fails half way nothing stays."""
         try:
             self._register(plugin, origin)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             self.registry.forget(origin)
-            self.report(origin, f"cannot register: {type(error).__name__}: {error}")
+            faulty = isinstance(error, FactoryError)
+            what = str(error) if faulty else f"{type(error).__name__}: {error}"
+            remedy = f"pip install --upgrade {origin.distribution}, or tell its author"
+            check = "options" if faulty else "registration"
+            self.report(origin, check, f"cannot register: {what}", remedy)
+        else:
+            self.plugins.append(origin)
+
+    def _unknown_hook(self, plugin: object) -> str:
+        """Return what is to be said of a plugin's first hook that nobody specified, if any."""
+        callers = self._manager.get_hookcallers(plugin) or []
+        unknown = [caller.name for caller in callers if not caller.has_spec()]
+        known = [registration_hook(kind) for kind in KINDS]
+        return f"unknown hook {unknown[0]!r}{did_you_mean(unknown[0], known)}" if unknown else ""
 
     def record_clashes(self) -> None:
         """Report third parties' claims on a built-in's short name."""
@@ -110,11 +178,9 @@ class PluginHost:
             claims = self.registry.claims(entry.kind, entry.name)
             builtin = any(claim.origin.distribution == BUILTIN for claim in claims)
             if builtin and entry.origin.distribution != BUILTIN:
-                self.report(
-                    entry.origin,
-                    f"the {entry.kind} name {entry.name!r} is built in; "
-                    f"this one is reached as {entry.qualified!r}",
-                )
+                reason = f"the {entry.kind} name {entry.name!r} is built in"
+                remedy = f"this one is reached as {entry.qualified!r}"
+                self.report(entry.origin, "reserved-name", reason, remedy)
 
     def _register(self, plugin: object, origin: Origin) -> None:
         for kind in KINDS:
@@ -123,10 +189,34 @@ class PluginHost:
                 if implementation.plugin is plugin:
                     implementation.function(self.registry.registrar(kind, origin))
 
-    def report(self, origin: Origin, reason: str) -> None:
+    def report(self, origin: Origin, check: str, reason: str, remedy: str) -> None:
         """Record a problem, on one line."""
-        self.problems.append(Problem(origin, " ".join(reason.split())))
+        self.problems.append(Problem(origin, check, " ".join(reason.split()), remedy))
 
 
-def _normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()  # PEP 503
+def plugin_points(distribution: Distribution) -> list[EntryPoint]:
+    """Return a distribution's entry points for this plugin API and every other version of it."""
+    return [point for point in distribution.entry_points if _ANY_API.fullmatch(point.group)]
+
+
+def normalised(name: str) -> str:
+    """Return a distribution's name as the index writes it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed() -> Registry:
+    """Return the installed plugins' components, discovered anew when an installation changes."""
+    return _installed(tuple((path, _changed(path)) for path in sys.path))
+
+
+@lru_cache(maxsize=1)
+def _installed(path: tuple[tuple[str, int], ...]) -> Registry:
+    return PluginHost.discover().registry
+
+
+def _changed(path: str) -> int:
+    """Return when a folder of ``sys.path`` last gained or lost an entry, in ns; 0 where none is."""
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError:
+        return 0

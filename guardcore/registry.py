@@ -147,25 +147,31 @@ class Registry:
         return f"no {kind} is called {name!r}{hint}"
 
 
+class FactoryError(TypeError):
+    """A factory does not take exactly one argument that is annotated with ``Options``."""
+
+
 def options_of(factory: Factory) -> type[Options]:
     """Return the ``Options`` class that a factory's one argument is annotated with.
 
     Raises:
-        TypeError: Not exactly one argument, or another annotation.
+        FactoryError: Not exactly one argument, or another annotation.
     """
-    parameters = list(inspect.signature(factory).parameters.values())
     label = getattr(factory, "__qualname__", repr(factory))
+    if not callable(factory):
+        raise FactoryError(f"{label} is no function or class that takes options")
+    parameters = list(inspect.signature(factory).parameters.values())
     if len(parameters) != 1:
-        raise TypeError(f"{label} must take exactly one argument, its options")
+        raise FactoryError(f"{label} must take exactly one argument, its options")
     annotation: Any = parameters[0].annotation
     if isinstance(annotation, str):  # `from __future__ import annotations`
         module = sys.modules[inspect.unwrap(factory).__module__]
         with contextlib.suppress(NameError, AttributeError):
             annotation = eval(annotation, vars(module))  # as typing.get_type_hints does
     if not (isinstance(annotation, type) and issubclass(annotation, Options)):
-        raise TypeError(f"{label}: annotate its argument with a subclass of guardcore.Options")
+        raise FactoryError(f"{label}: annotate its argument with a subclass of guardcore.Options")
     if annotation.model_config.get("extra") != "forbid" or not annotation.model_config["frozen"]:
-        raise TypeError(f"{label}: its options must stay frozen and refuse unknown keys")
+        raise FactoryError(f"{label}: its options must stay frozen and refuse unknown keys")
     return annotation
 
 
@@ -178,7 +184,7 @@ def create(kind: str, name: str, **options: Any) -> Any:
         GuardcoreError: No such component, or options that it refuses, all of them at once.
     """
     from guardcore.bound import validate_options
-    from guardcore.plugins import PluginHost
+    from guardcore.plugins import installed
 
-    entry = PluginHost.discover().registry.find(kind, name)
+    entry = installed().find(kind, name)
     return entry.build(validate_options(entry, options, path=f"{kind} {name}"))

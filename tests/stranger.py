@@ -34,10 +34,12 @@ def install(
     modules: dict[str, str],
     entry_points: dict[str, str] | str | None = None,
     version: str = "1.0",
+    metadata: str = "",
 ) -> Path:
     """Write modules and a ``.dist-info``; every module is an entry point of ``guardcore.v1``.
 
     ``entry_points`` says otherwise: a mapping of names to modules, or the file's own text.
+    ``metadata`` is what METADATA says beside name and version.
     """
     folder.mkdir(exist_ok=True, parents=True)
     for module, source in modules.items():
@@ -49,8 +51,8 @@ def install(
         entry_points = "\n".join(["[guardcore.v1]", *lines, ""])
     info = folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
-    metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
-    (info / "METADATA").write_text(metadata, encoding="utf-8")
+    head = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+    (info / "METADATA").write_text(head + metadata, encoding="utf-8")
     (info / "entry_points.txt").write_text(entry_points, encoding="utf-8")
     return info
 

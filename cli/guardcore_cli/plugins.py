@@ -1,14 +1,18 @@
-"""``guardcore plugins list | inspect``."""
+"""``guardcore plugins list | inspect | doctor``."""
 
 from __future__ import annotations
 
-import inspect as python_inspect
 import json
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guardcore_cli import doctor, inspection
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from guardcore.registry import Registered
 
 app = typer.Typer(help="What is installed.", no_args_is_help=True)
@@ -31,60 +35,28 @@ def list_components(
         typer.echo(json.dumps({"components": [_row(e) for e in entries], "problems": problems}))
         return
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
-    table = Table("kind", "name", "from", "version", "description", box=None, pad_edge=False)
-    previous = ""
-    for entry in entries:
-        row = _row(entry)
-        shown = row["kind"] if row["kind"] != previous else ""
-        previous = row["kind"]
-        origin = entry.origin
-        description = escape(entry.description)
-        table.add_row(shown, entry.name, origin.distribution, origin.version, description)
     console = Console()
-    console.print(table)
+    console.print(_table(entries))
     for problem in host.problems:
         console.print(f"problem: {problem}", style="yellow", soft_wrap=True, markup=False)
+    if host.problems:
+        console.print("see 'guardcore plugins doctor'")
 
 
-@app.command()
-def inspect(
-    kind: Annotated[str, typer.Argument(help="E.g. ratio-transform.")],
-    name: Annotated[str, typer.Argument(help="Short name or distribution:name.")],
-) -> None:
-    """Show one component: what it does, its options, where it is."""
-    from rich.console import Console
-
-    from guardcore.plugins import PluginHost
-    from guardcore.spec import Strategy
-
-    entry = PluginHost.discover().registry.find(kind, name)
-    console = Console()
-    console.print(f"[bold]{entry.qualified}[/] {entry.origin.version} · {entry.kind}")
-    if isinstance(entry.factory, Strategy):
-        console.print(entry.description, markup=False)
-        console.print("ratio:", *entry.factory.ratio)
-        console.print("gradient_weight:", *entry.factory.gradient_weight)
-        return
-    console.print(python_inspect.getdoc(entry.factory) or "", markup=False)
-    console.print(f"defined in {entry.origin.module}", style="dim")
-    console.print(_options_table(entry))
-
-
-def _options_table(entry: Registered) -> Any:
-    from rich.markup import escape
+def _table(entries: Sequence[Registered]) -> Any:
+    """Return a table with a heading a kind."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("option", "type", "default", "description", box=None, pad_edge=False)
-    for name, field in entry.options.model_fields.items():
-        kind = getattr(field.annotation, "__name__", str(field.annotation))
-        if not isinstance(field.annotation, type):
-            kind = str(field.annotation).replace("typing.", "")
-        default = "required" if field.is_required() else repr(field.default)
-        table.add_row(*map(escape, (name, kind, default, field.description or "")))
-    return table if table.rows else "no options"
+    table = Table("name", "from", "description", box=None, pad_edge=False)
+    for kind, components in groupby(entries, key=lambda entry: entry.kind):
+        table.add_row(Text(kind.replace("_", "-"), style="bold"))
+        for entry in components:
+            origin = f"{entry.origin.distribution} {entry.origin.version}"
+            description = Text(inspection.plain(entry.description))
+            table.add_row(f"  {entry.name}", Text(origin, style="dim"), description)
+    return table
 
 
 def _row(entry: Registered) -> dict[str, str]:
@@ -97,3 +69,7 @@ def _row(entry: Registered) -> dict[str, str]:
         "module": entry.origin.module,
         "description": entry.description,
     }
+
+
+app.command("inspect")(inspection.inspect)
+app.command("doctor")(doctor.doctor)

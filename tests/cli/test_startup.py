@@ -31,6 +31,8 @@ def imported(*argv):
         ["plugins", "list"],
         ["plugins", "list", "--json"],
         ["plugins", "inspect", "sampler", "cps"],
+        ["plugins", "inspect", "backbone", "sd3", "--json"],
+        ["plugins", "doctor", "guardcore"],
         ["config", "show"],
         ["config", "check"],
         ["train", "no-such-file.yaml"],

@@ -56,6 +56,13 @@ def test_create_reaches_a_third_partys_component(site):
     assert create("ratio_transform", "loud") == create("ratio-transform", "loud:loud") == "LOUD"
 
 
+def test_create_sees_what_is_installed_between_two_calls(site):
+    install(site, "early", {"early_word": plugin("early", result="EARLY")})
+    assert create("ratio_transform", "early") == "EARLY"
+    install(site, "late", {"late_word": plugin("late", result="LATE")})
+    assert create("ratio_transform", "late") == "LATE"
+
+
 def test_distributions_are_named_as_the_index_names_them(site):
     install(site, "My_Great.Words", {"great_words": plugin("great")})
     assert PluginHost.discover().registry.find("ratio_transform", "my-great-words:great")
@@ -69,6 +76,7 @@ def test_distributions_are_named_as_the_index_names_them(site):
         ("def broken(:", "SyntaxError"),
         ("import sys; sys.exit('no licence')", "SystemExit: no licence"),
         ("from guardcore import no_such_name", "ImportError"),
+        ("class Panic(BaseException): ...\nraise Panic('no Exception')", "Panic: no Exception"),
     ],
 )
 def test_a_plugin_that_cannot_be_imported_is_recorded(site, load, source, reason):
@@ -83,9 +91,22 @@ def test_an_entry_point_without_a_module_is_recorded(site, load):
     assert "module_that_was_never_shipped" in problem_of(load(), "absent")
 
 
-def test_a_misspelt_hook_is_recorded(site, load):
+def test_a_misspelt_hook_is_recorded_with_the_nearest(site, load):
     install(site, "misspelt", {"misspelt_words": plugin("word", kinds="ratio_transform")})
-    assert "guardcore_register_ratio_transform'" in problem_of(load(), "misspelt")
+    problem = problem_of(load(), "misspelt")
+    assert "unknown hook 'guardcore_register_ratio_transform'" in problem
+    assert "did you mean 'guardcore_register_ratio_transforms'?" in problem
+
+
+def test_a_plugin_whose_hooks_are_not_marked_is_recorded(site, load):
+    install(site, "silent", {"silent_words": plugin("word").replace("@hookimpl\n", "")})
+    assert "implements no hook; write @hookimpl" in problem_of(load(), "silent")
+
+
+def test_what_a_plugin_prints_on_import_stays_out_of_standard_output(site, load, capsys):
+    install(site, "noisy", {"noisy_words": plugin("noisy") + "\nprint('hello')\n"})
+    assert "noisy:noisy" in strangers(load())
+    assert capsys.readouterr().out == ""
 
 
 def test_a_hook_with_another_argument_is_recorded(site, load):
@@ -135,6 +156,7 @@ def test_one_module_named_by_two_distributions_is_not_dropped_in_silence(site):
     (problem,) = host.problems
     (loaded,) = strangers(host)
     assert {problem.origin.distribution, loaded.partition(":")[0]} == {"first", "second"}
+    assert problem.reason == f"shared_words is loaded already, as {loaded.partition(':')[0]}/words"
 
 
 def test_of_a_distribution_found_twice_the_first_on_the_path_counts(tmp_path, site, monkeypatch):
@@ -195,7 +217,7 @@ NO_OPTIONS = {
     "an unknown annotation": ("def word(options: 'Nowhere'): ...", "annotate its argument"),
     "no argument": ("def word(): ...", "exactly one argument"),
     "two arguments": ("def word(options: Options, more: int): ...", "exactly one argument"),
-    "not callable": ("word = 3", "cannot register"),
+    "not callable": ("word = 3", "no function or class"),
     "options that are not frozen": (
         "class Loose(Options, frozen=False): ...\ndef word(options: Loose): ...",
         "frozen",
@@ -286,11 +308,12 @@ def test_a_name_registered_by_two_plugins_of_one_distribution_is_recorded(site, 
     assert "twice:word" in strangers(host)
 
 
-def test_a_hook_that_raises_is_recorded_and_nothing_of_it_stays(site, load):
-    source = plugin("word") + "    raise RuntimeError('half way')\n"
+@pytest.mark.parametrize("error", ["RuntimeError", "SystemExit"])
+def test_a_hook_that_raises_is_recorded_and_nothing_of_it_stays(site, load, error):
+    source = plugin("word") + f"    raise {error}('half way')\n"
     install(site, "halting", {"halting_words": source})
     host = load()
-    assert "RuntimeError: half way" in problem_of(host, "halting")
+    assert f"{error}: half way" in problem_of(host, "halting")
     assert "halting:word" not in strangers(host)
 
 
