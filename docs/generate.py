@@ -15,7 +15,7 @@ from reference_pages import Pages
 from guardcore.plugins import PluginHost
 
 REFERENCE = Path(__file__).parent / "reference"
-NOTICE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n\n"
+NOTICE = "<!-- Written by docs/generate.py from the code; do not edit. -->\n<!-- fmt: off -->\n\n"
 
 
 class UndocumentedError(Exception):

@@ -146,11 +146,9 @@ def shown_value(value: Any) -> str:
     if isinstance(value, Spec):
         return value.use
     if isinstance(value, float):
-        return re.sub(
-            r"e-0?",
-            "e-",
-            f"{value:.0e}" if value == float(f"{value:.0e}") < 1e-3 and value else f"{value:g}",
-        )
+        short = f"{value:.0e}"
+        exact = 0 < value < 1e-3 and float(short) == value
+        return short.replace("e-0", "e-") if exact else f"{value:g}"
     return "''" if value == "" else str(value)
 
 

@@ -69,10 +69,10 @@ def draw_ratio(axes: Any, steps: list[measure.StepFigures]) -> None:
     axes.axhline(0, color=MUTED, lw=0.8)
     for place, step in enumerate(steps):
         low, first, middle, third, high = np.percentile(step.excess / unit, (1, 25, 50, 75, 99))
-        colour = MUTED if step.high == 0 else INK
-        axes.plot((place, place), (low, high), color=colour, lw=1.2)
-        axes.plot((place, place), (first, third), color=colour, lw=6, solid_capstyle="butt")
-        axes.plot(place, middle, "o", color="white", ms=2.5)
+        colour = "#d3a183" if step.high == 0 else "#9aa3b2"
+        axes.plot((place, place), (low, high), color=colour, lw=1.4)
+        axes.plot((place, place), (first, third), color=colour, lw=7, solid_capstyle="butt")
+        axes.plot((place - 0.2, place + 0.2), (middle, middle), color=INK, lw=1.6)
     extent = max(1.3, *(float((s.excess / unit).abs().max()) for s in steps))
     axes.set_ylim(-1.35 * extent, 1.35 * extent)
     axes.set_xticks(range(len(steps)), [f"{step.sigma:.2f}" for step in steps])

@@ -51,10 +51,14 @@ def sd3_schedule(steps: int = 10) -> Schedule:
 
 
 def directions(rows: int, latents: int = LATENTS) -> tuple[Tensor, Tensor]:
-    """Return a change of velocity of rms 1 and a noise, each ``[rows, latents]``."""
+    """Return a change of velocity of rms 1 and a noise, each ``[rows, latents]``.
+
+    The second half of the rows has the first half's noise negated: what is centred looks centred.
+    """
     generator = torch.Generator().manual_seed(0)
-    change, noise = torch.randn(2, rows, latents, generator=generator)
-    return change / change.square().mean(1, keepdim=True).sqrt(), noise
+    change, noise = torch.randn(2, rows // 2, latents, generator=generator)
+    change = change / change.square().mean(1, keepdim=True).sqrt()
+    return torch.cat([change, change]), torch.cat([noise, -noise])
 
 
 def moved(sampler: str, index: int, change: Tensor, noise: Tensor) -> tuple[StepContext, Tensor]:
