@@ -8,6 +8,7 @@ differs between the steps is the formula's doing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ class StepFigures:
     gradient: float
 
 
+@cache
 def sd3_schedule(steps: int = 10) -> Schedule:
     """Return SD3's shifted noise levels."""
     from diffusers import FlowMatchEulerDiscreteScheduler

@@ -1,6 +1,6 @@
 """How colourful an image is.
 
-Source: Hasler and Süsstrunk, Measuring colourfulness in natural images (2003), their third metric.
+Source: Hasler and Süsstrunk, Measuring colourfulness in natural images (2003).
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,7 @@ from guardcore import Options, Prompt, Registrar, Reward, hookimpl
 class ColourfulnessOptions(Options):
     """Where more colour stops being better."""
 
-    cap: float = Field(
-        1.0, gt=0, description="largest score; about 0.4 is vivid in a photograph, no unit"
-    )
+    cap: float = Field(1.0, gt=0, description="largest score; in a photograph, 0.4 is vivid")
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,8 @@ class Colourfulness:
     def __call__(self, images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         """Return one score an image, ``[B]``, for images ``[B, 3, H, W]`` in [0, 1]."""
         red, green, blue = images.unbind(1)  # [B, H, W] each
-        opponents = ((red - green).flatten(1), ((red + green) / 2 - blue).flatten(1))
+        red_green, yellow_blue = red - green, (red + green) / 2 - blue
+        opponents = (red_green.flatten(1), yellow_blue.flatten(1))
         spread = sum(o.var(1, correction=0) for o in opponents) ** 0.5
         shift = sum(o.mean(1) ** 2 for o in opponents) ** 0.5
         return (spread + 0.3 * shift).clamp(max=self.cap)

@@ -18,4 +18,5 @@ def test_grey_is_0_and_even_red_is_its_shift_alone() -> None:
 
 
 def test_no_score_is_above_the_cap() -> None:
-    assert create("reward", "colourfulness", cap=0.1)(images(), ["", ""]).max() <= 0.1
+    reward = create("reward", "colourfulness", cap=0.1)
+    assert reward(images(), ["", ""]).max() <= 0.1
