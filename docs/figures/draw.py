@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 import measure
 import numpy as np
+import torch
 from matplotlib import pyplot as plt
 
 from guardcore import create
@@ -27,7 +28,7 @@ STRATEGIES = (
     "dppo",
 )
 INK, MUTED, LEFT, RIGHT, BAND = "#22252b", "#6b7280", "#2563eb", "#d9480f", "#e8f0e4"
-STYLE = {
+STYLE: Any = {
     "figure.facecolor": "white",
     "axes.edgecolor": MUTED,
     "axes.spines.top": False,
@@ -148,8 +149,8 @@ def draw_shift() -> None:
 
 def draw_schedule() -> None:
     """dt, std and velocity gain of the two SDE samplers on SD3's schedule."""
-    step = measure.sd3_schedule().step(measure.torch.arange(9), 9)
-    still = measure.torch.zeros(9, 1)
+    step = measure.sd3_schedule().step(torch.arange(9), 9)
+    still = torch.zeros(9, 1)
     figure, panels = plt.subplots(1, 2, figsize=(8.2, 2.7), sharey=True, layout="constrained")
     for axes, name in zip(panels, ("flow-sde", "dance-sde"), strict=True):
         transition = create("sampler", name).transition(still, still, step)
