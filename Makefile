@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints/cpu.txt
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint base clean
+.PHONY: demo test lint base docs figures clean
 
 demo: $(VENV)/.installed  ## fine-tune the embedded model with GRPO-Guard, about 8 minutes on two cores
 	$(BIN)/guardcore train
@@ -21,6 +21,13 @@ lint: $(VENV)/.installed-dev
 base: $(VENV)/.installed-dev  ## train the embedded model anew, about an hour on two cores
 	$(BIN)/python -m guardcore_plugins.tiny_world.train --out plugins/guardcore_plugins/tiny_world/sd3
 
+docs: $(VENV)/.installed-dev  ## the reference from the code, then the site, in site/
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict
+
+figures: $(VENV)/.installed-dev  ## draw the documentation's figures anew
+	$(BIN)/python docs/figures/draw.py
+
 $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
@@ -34,4 +41,4 @@ $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints/cpu.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -56,7 +56,9 @@ def test_of_guardcore_itself_help_imports_the_command_line_alone():
     assert "yaml" not in modules
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "eval", "report", "config", "plugins"])
+@pytest.mark.parametrize(
+    "command", ["train", "sample", "eval", "report", "bench", "config", "plugins"]
+)
 def test_help_lists_every_command(guardcore, command):
     done = guardcore("--help")
     assert done.code == 0
