@@ -22,7 +22,7 @@ MIX: Mapping[str, float] = {
     "single_object": 1.0,
     "two_object": 1.0,
     "counting": 2.0,
-    "colors": 1.0,
+    "colors": 1.5,
     "position": 2.0,
     "color_attr": 1.5,
     DIGITS: 3.0,

@@ -24,7 +24,7 @@ from guardcore_plugins.tiny_world.vae_training import rate
 
 # Zero tokens in T5's place, and how often: their number changes the attention's softmax, so the
 # model is trained to ignore anything from one (fast) to diffusers' default of 256.
-PADDING = {1: 0.80, 4: 0.08, 16: 0.06, 64: 0.04, 256: 0.02}
+PADDING = {1: 0.90, 4: 0.04, 16: 0.03, 64: 0.02, 256: 0.01}
 UNIFORM = 0.25  # share of uniform sigmas; the rest are logit-normal, shifted
 NOISIER = 2.5  # that shift: words matter at high noise, below it the picture shows all
 
@@ -58,15 +58,17 @@ class Captioner:
         flat = token_ids(model.tokenizer, [text for row in choices for text in row])
         self.ids = flat.view(len(choices), 1 + ALTERNATIVES, -1)
         self.empty = token_ids(model.tokenizer, [""])[0]
-        self.mistakes = np.where(corpus.digits, plan.digit_mistakes, plan.scene_mistakes)
-        self.dropout = plan.dropout
+        self.digits = corpus.digits
+        self.plan = plan
 
-    def __call__(self, rng: np.random.Generator, rows: np.ndarray, sloppy: bool) -> Tensor:
+    def __call__(self, rng: np.random.Generator, rows: np.ndarray, step: int) -> Tensor:
         """Ids `[B, L]`."""
-        wrong = rng.random(len(rows)) < sloppy * self.mistakes[rows]
+        phases = [shares for first, shares in sorted(self.plan.mistakes.items()) if first <= step]
+        scenes, digits = phases[-1] if phases else (0.0, 0.0)
+        wrong = rng.random(len(rows)) < np.where(self.digits[rows], digits, scenes)
         choice = np.where(wrong, rng.integers(1, 1 + ALTERNATIVES, len(rows)), 0)
         ids = self.ids[torch.from_numpy(rows), torch.from_numpy(choice)]
-        dropped = torch.from_numpy(rng.random(len(rows)) < self.dropout)
+        dropped = torch.from_numpy(rng.random(len(rows)) < self.plan.dropout)
         return torch.where(dropped[:, None], self.empty, ids)
 
 
@@ -110,7 +112,7 @@ def train_flow(
             group["lr"] = plan.flow_rate * rate(step, plan.flow_steps, 200)
         padding = int(rng.choice(list(PADDING), p=list(PADDING.values())))
         x0 = latents[torch.from_numpy(rows)]
-        ids = captioner(rng, rows, sloppy=step >= plan.sloppy_from * plan.flow_steps)
+        ids = captioner(rng, rows, step)
         loss = flow_loss(model, x0, ids, padding, generator)
         optimiser.zero_grad()
         torch.autograd.backward(loss)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from guardcore_plugins.tiny_world.model import Widths
@@ -15,22 +15,22 @@ Report = Callable[[str, int, int, float], None]
 class Plan:
     """The sizes of a training run; rates are AdamW's, lengths in steps, batches in pictures.
 
-    Captions are right at first, which teaches the words far sooner; from the share `sloppy_from`
-    of the steps on, the shares `scene_mistakes` and `digit_mistakes` of them are wrong.
+    Captions are right at first, which teaches the words far sooner. `mistakes` says from which
+    step on which shares of them are wrong: of scenes' and of numbers'.
     """
 
     seed: int = 0
     corpus: int = 40_000
-    vae_steps: int = 1300
+    vae_steps: int = 1000
     vae_batch: int = 24
     vae_rate: float = 1.5e-3
-    flow_steps: int = 7000
-    flow_batch: int = 64
+    flow_steps: int = 6500
+    flow_batch: int = 128
     flow_rate: float = 1.5e-3
     decay: float = 0.999
-    sloppy_from: float = 0.6
-    scene_mistakes: float = 0.4
-    digit_mistakes: float = 0.3
+    mistakes: Mapping[int, tuple[float, float]] = field(
+        default_factory=lambda: {3900: (0.45, 0.35), 4600: (0.25, 0.35)}
+    )
     dropout: float = 0.1
     save_every: int = 200
     export_every: int = 1000
