@@ -3,11 +3,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints/cpu.txt
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test lint base docs figures clean
 
-demo: $(VENV)/.installed  ## fine-tune the embedded model with GRPO-Guard, about 8 minutes on two cores
+demo: $(VENV)/.installed  ## fine-tune the embedded model with GRPO-Guard, about 5 minutes on two cores
 	$(BIN)/guardcore train
 
 test: $(VENV)/.installed-dev lint  ## what CI runs

@@ -102,8 +102,9 @@ def _recorded(config: RunConfig, binding: Binding, record: RunDirectory, resume:
     with prepared(config, binding) as run:
         check_run(run)
         try:
-            record.open(resolved(config, binding), binding)
-            return _run(run, record, resume)
+            with StopRequest(_announce) as stop:
+                record.open(resolved(config, binding), binding)
+                return _run(run, record, resume, stop)
         except Exception as error:
             record.write_error(error)
             if isinstance(error, OSError):
@@ -113,38 +114,37 @@ def _recorded(config: RunConfig, binding: Binding, record: RunDirectory, resume:
             raise
 
 
-def _run(run: Run, record: RunDirectory, resume: bool) -> Outcome:
+def _run(run: Run, record: RunDirectory, resume: bool, stop: StopRequest) -> Outcome:
     config = run.config
     learner = Learner(run.backbone.trainable(), config.train)
     start = checkpoint.restore(learner, record.checkpoints) if resume else -1
     record.cut_back(start)
-    with StopRequest(_announce) as stop:
-        if start < 0 and run.eval_prompts is not None:
-            metrics = report_evaluation(run, learner, record, 0)
-            report_iteration(run, record, 0, metrics | run.clock.lap(), [])
-            if stop.received is not None:
-                return Outcome(record.path, 0, finished=False, signal=stop.received)
-        for iteration in range(max(start, 0) + 1, config.train.iterations + 1):
-            last = iteration == config.train.iterations
-            metrics, rows = iterate(run, learner, iteration)
-            if run.eval_prompts is not None and (last or iteration % config.evaluate.every == 0):
-                metrics |= report_evaluation(run, learner, record, iteration)
-            stopping = last or learner.exhausted or stop.received is not None
-            report_iteration(run, record, iteration, metrics | run.clock.lap(), rows)
-            if stopping or iteration % config.checkpoint.every == 0:
-                with run.clock("checkpoint"):
-                    state, counters = learner.state()
-                    keep = config.checkpoint.keep
-                    checkpoint.save(record.checkpoints, iteration, state, counters, keep)
-            if learner.exhausted:
-                raise GuardcoreError(
-                    f"{learner.skipped_in_a_row} updates in a row had a non-finite gradient; "
-                    f"checkpoint {iteration} is saved; lower train.learning_rate"
-                )
-            if stopping and not last:
-                return Outcome(record.path, iteration, finished=False, signal=stop.received)
-        with learner.averaged():
-            record.write_adapter(run.backbone.save_adapter)
+    if start < 0 and run.eval_prompts is not None:
+        metrics = report_evaluation(run, learner, record, 0)
+        report_iteration(run, record, 0, metrics | run.clock.lap(), [])
+        if stop.received is not None:
+            return Outcome(record.path, 0, finished=False, signal=stop.received)
+    for iteration in range(max(start, 0) + 1, config.train.iterations + 1):
+        last = iteration == config.train.iterations
+        metrics, rows = iterate(run, learner, iteration)
+        if run.eval_prompts is not None and (last or iteration % config.evaluate.every == 0):
+            metrics |= report_evaluation(run, learner, record, iteration)
+        stopping = last or learner.exhausted or stop.received is not None
+        report_iteration(run, record, iteration, metrics | run.clock.lap(), rows)
+        if stopping or iteration % config.checkpoint.every == 0:
+            with run.clock("checkpoint"):
+                state, counters = learner.state()
+                keep = config.checkpoint.keep
+                checkpoint.save(record.checkpoints, iteration, state, counters, keep)
+        if learner.exhausted:
+            raise GuardcoreError(
+                f"{learner.skipped_in_a_row} updates in a row had a non-finite gradient; "
+                f"checkpoint {iteration} is saved; lower train.learning_rate"
+            )
+        if stopping and not last:
+            return Outcome(record.path, iteration, finished=False, signal=stop.received)
+    with learner.averaged():
+        record.write_adapter(run.backbone.save_adapter)
     return Outcome(record.path, config.train.iterations, finished=True)
 
 
