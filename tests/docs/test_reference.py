@@ -138,5 +138,7 @@ def test_typed_text_of_the_command_line_is_the_app_s_own():
     found = {command.path: command for command in commands(app, "guardcore")}
     labels = [parameter.label for parameter in found["guardcore train"].parameters]
     assert {"CONFIG", "--strategy", "--set", "--resume"} <= set(labels)
-    assert found["guardcore plugins inspect"].usage == "guardcore plugins inspect [OPTIONS] KIND NAME"
+    assert (
+        found["guardcore plugins inspect"].usage == "guardcore plugins inspect [OPTIONS] KIND NAME"
+    )
     assert inspect.getdoc(app.registered_commands[0].callback) == found["guardcore train"].help

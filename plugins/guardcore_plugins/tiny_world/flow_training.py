@@ -72,6 +72,15 @@ class Captioner:
         return torch.where(dropped[:, None], self.empty, ids)
 
 
+def learning_rate(plan: Plan, step: int) -> float:
+    """The rate at a step: one cosine after the other."""
+    for cosine in plan.flow_cosines:
+        if step < cosine.steps:
+            return cosine.peak * rate(step, cosine.steps, cosine.warmup)
+        step -= cosine.steps
+    raise ValueError("the plan has fewer steps")
+
+
 def draw_sigma(generator: torch.Generator, size: int) -> Tensor:
     """Noise levels `[size]` in (0, 1): logit-normal towards 1, some uniform."""
     normal = torch.sigmoid(torch.randn(size, generator=generator) + math.log(NOISIER))
@@ -101,15 +110,16 @@ def train_flow(
 ) -> None:
     """Train in place, resuming from `work`; `export` gets the averaged weights now and then."""
     captioner = Captioner(model, corpus, plan)
-    optimiser = torch.optim.AdamW(model.parameters(), plan.flow_rate, weight_decay=0.01, fused=True)
+    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.01, fused=True)
     averaged: dict[str, Tensor] = {}
     path = work / "flow.safetensors"
-    for step in range(checkpoint.load(path, model, optimiser, averaged), plan.flow_steps):
+    steps = sum(cosine.steps for cosine in plan.flow_cosines)
+    for step in range(checkpoint.load(path, model, optimiser, averaged), steps):
         rng = np.random.default_rng([plan.seed, 2, step])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         rows = rng.integers(0, len(latents), plan.flow_batch)
         for group in optimiser.param_groups:
-            group["lr"] = plan.flow_rate * rate(step, plan.flow_steps, 200)
+            group["lr"] = learning_rate(plan, step)
         padding = int(rng.choice(list(PADDING), p=list(PADDING.values())))
         x0 = latents[torch.from_numpy(rows)]
         ids = captioner(rng, rows, step)
@@ -120,8 +130,8 @@ def train_flow(
         optimiser.step()
         checkpoint.average(averaged, model, min(plan.decay, (1 + step) / (10 + step)))
         done = step + 1
-        report("flow", done, plan.flow_steps, loss.item())
-        if done % plan.save_every == 0 or done == plan.flow_steps:
+        report("flow", done, steps, loss.item())
+        if done % plan.save_every == 0 or done == steps:
             checkpoint.save(path, done, model, optimiser, averaged)
-        if done % plan.export_every == 0 or done == plan.flow_steps:
+        if done % plan.export_every == 0 or done == steps:
             export(averaged)

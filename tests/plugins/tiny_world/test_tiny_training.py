@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from guardcore_plugins.tiny_world import train as training
 from guardcore_plugins.tiny_world.data import make_corpus
 from guardcore_plugins.tiny_world.model import condition, token_ids
-from guardcore_plugins.tiny_world.plan import SMOKE
+from guardcore_plugins.tiny_world.plan import SMOKE, Cosine
 from guardcore_plugins.tiny_world.scenes import TAGS, captions
 from guardcore_plugins.tiny_world.tokens import MAX_LENGTH, train_tokenizer
 
@@ -72,7 +72,9 @@ def test_the_corpus_follows_from_the_seed_and_holds_nothing_out():
 
 
 def test_a_killed_training_ends_as_if_it_never_was(tmp_path, monkeypatch):
-    plan = replace(SMOKE, vae_steps=4, flow_steps=4, export_every=9)
+    plan = replace(
+        SMOKE, vae_steps=4, flow_cosines=(Cosine(3, 1e-3, 1), Cosine(1, 1e-3, 1)), export_every=9
+    )
 
     class KillError(Exception):
         pass
