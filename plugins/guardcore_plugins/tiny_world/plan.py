@@ -13,7 +13,7 @@ Report = Callable[[str, int, int, float], None]
 
 @dataclass(frozen=True)
 class Cosine:
-    """A stretch of training: the rate rises to `peak` in `warmup` steps, then falls to 2 % of it."""
+    """A stretch of training: the rate rises to `peak` in `warmup` steps, then falls to 2 %."""
 
     steps: int
     peak: float
