@@ -93,7 +93,8 @@ class Distillation:
             right = self.teacher(x, sigma, ids, padding)
             empty = self.teacher(x, sigma, self.empty.expand_as(ids), padding)
         target = empty + scale.view(-1, 1, 1, 1) * (right - empty)
-        return (model(x, sigma, ids, padding, scale) - target).square().mean()
+        loss: Tensor = (model(x, sigma, ids, padding, scale) - target).square().mean()
+        return loss
 
 
 def _noised(x0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

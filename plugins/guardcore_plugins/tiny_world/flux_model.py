@@ -53,7 +53,7 @@ class TinyFlux(nn.Module):
         Returns:
             Embeddings `[B, padding, width]` and the pooled ones `[B, width]`.
         """
-        clip, words = ids.split([MAX_LENGTH, WORDS], dim=1)
+        clip, words = ids[:, :MAX_LENGTH], ids[:, MAX_LENGTH:]
         filler = words.new_full((len(ids), padding - WORDS), self.tokenizer_2.pad_token_id)
         embeddings: Tensor = self.text_encoder_2(torch.cat([words, filler], dim=1))[0]
         return embeddings, self.text_encoder(clip).pooler_output
@@ -65,7 +65,7 @@ class TinyFlux(nn.Module):
         embeddings, pooled = self.condition(ids, padding)
         batch, channels, rows, columns = x.shape
         packed = FluxPipeline._pack_latents(x, batch, channels, rows, columns)
-        velocity: Tensor = self.transformer(
+        packed_velocity = self.transformer(
             packed,
             embeddings,
             pooled,
@@ -77,7 +77,8 @@ class TinyFlux(nn.Module):
             txt_ids=x.new_zeros(padding, 3),
             return_dict=False,
         )[0]
-        return FluxPipeline._unpack_latents(velocity, 8 * rows, 8 * columns, 8)
+        velocity: Tensor = FluxPipeline._unpack_latents(packed_velocity, 8 * rows, 8 * columns, 8)
+        return velocity
 
     def pipeline(self, vae: AutoencoderKL) -> FluxPipeline:
         """The diffusers pipeline of these parts."""
