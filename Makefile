@@ -17,8 +17,8 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-base: $(VENV)/.installed-dev  ## train the embedded model anew, about an hour on two cores
-	$(BIN)/python -m guardcore_plugins.tiny_world.train --out plugins/guardcore_plugins/tiny_world/sd3
+base: $(VENV)/.installed-dev  ## train the embedded models anew, an hour each on two cores
+	$(BIN)/python -m guardcore_plugins.tiny_world.train --out plugins/guardcore_plugins/tiny_world --work build/base
 
 docs: $(VENV)/.installed-dev  ## the reference from the code, then the site, in site/
 	$(BIN)/python docs/generate.py

@@ -76,3 +76,13 @@ def load(
     _restore_moments(optimiser, parts["moment"])
     averaged.update(parts["average"])
     return step
+
+
+def averaged(path: Path) -> dict[str, Tensor]:
+    """Return the averaged weights that `save` wrote."""
+    prefix = "average/"
+    return {
+        name.removeprefix(prefix): value
+        for name, value in load_file(path).items()
+        if name.startswith(prefix)
+    }

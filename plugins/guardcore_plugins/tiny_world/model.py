@@ -1,44 +1,53 @@
-"""The tiny SD3: the modules, their assembly into a diffusers pipeline, and conditioning.
-
-Same architecture as Stable Diffusion 3.5, smaller: an 8-fold VAE with 16 latent channels, two
-CLIP text encoders, a joint-attention transformer with RMS query and key norms. No T5.
-"""
+"""What the tiny models share: sizes, autoencoder, text encoder, tokens, and how they are saved."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-import torch
-from diffusers import (
-    AutoencoderKL,
-    FlowMatchEulerDiscreteScheduler,
-    SD3Transformer2DModel,
-    StableDiffusion3Pipeline,
-)
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTokenizer
 
 from guardcore_plugins.tiny_world.tokens import MAX_LENGTH
 
 LATENT_SIZE = 8  # 64 pixels / 8
-SHIFT = 1.0  # of the schedule's sigmas; 1024 latent dimensions need none
+
+Encoder = TypeVar("Encoder")
 
 
 @dataclass(frozen=True)
 class Widths:
-    """The sizes of the networks."""
+    """The sizes of the networks; ``flux_layers`` are joint and single blocks."""
 
     vae_channels: tuple[int, ...] = (16, 32, 64, 64)
     text_width: int = 64
     text_layers: int = 2
     heads: int = 4
     layers: int = 4
+    flux_layers: tuple[int, int] = (2, 2)
+
+
+class TextToLatent(Protocol):
+    """A module: text encoders and transformer of one architecture, to train and save as one."""
+
+    paddings: Mapping[int, float]
+
+    def token_ids(self, captions: list[str]) -> Tensor:
+        """Return ids ``[B, L]``."""
+
+    def __call__(self, x: Tensor, sigma: Tensor, ids: Tensor, padding: int) -> Tensor:
+        """Return the velocity ``[B, 16, 8, 8]`` at noise level ``sigma [B]``."""
+
+    def pipeline(self, vae: AutoencoderKL) -> Any:
+        """Return the diffusers pipeline of these networks."""
 
 
 def build_vae(widths: Widths) -> AutoencoderKL:
-    """An autoencoder with the shape of SD3's."""
+    """An autoencoder with the shape of SD3's and FLUX's."""
     levels = len(widths.vae_channels)
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
@@ -54,8 +63,8 @@ def build_vae(widths: Widths) -> AutoencoderKL:
 
 
 def build_text_encoder(
-    widths: Widths, tokenizer: CLIPTokenizer, activation: str
-) -> CLIPTextModelWithProjection:
+    model_class: type[Encoder], widths: Widths, tokenizer: CLIPTokenizer, activation: str
+) -> Encoder:
     """A CLIP text encoder; its end token's true id makes transformers pool at the first end."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
@@ -70,59 +79,26 @@ def build_text_encoder(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return CLIPTextModelWithProjection(config)
+    return model_class(config)  # type: ignore[call-arg]
 
 
-def build_transformer(widths: Widths) -> SD3Transformer2DModel:
-    """The velocity network: 16 image tokens at 64 pixels, up to 128 pixels a side."""
-    transformer = SD3Transformer2DModel(
-        sample_size=LATENT_SIZE,
-        patch_size=2,
-        in_channels=16,
-        num_layers=widths.layers,
-        attention_head_dim=32,
-        num_attention_heads=widths.heads,
-        joint_attention_dim=2 * widths.text_width,
-        caption_projection_dim=32 * widths.heads,
-        pooled_projection_dim=2 * widths.text_width,
-        pos_embed_max_size=8,
-        qk_norm="rms_norm",
-    )
-    _zero_gates(transformer)
-    return transformer
-
-
-def _zero_gates(transformer: SD3Transformer2DModel) -> None:
-    """Start each block as the identity and the velocity at zero, as DiT does."""
-    layers: list[nn.Linear] = [transformer.proj_out, transformer.norm_out.linear]
-    for block in transformer.transformer_blocks:
-        layers += [block.norm1.linear, block.norm1_context.linear]
+def zero(layers: Iterable[nn.Linear]) -> None:
+    """Start gates and the last layer at zero: each block is the identity, as in DiT."""
     for layer in layers:
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
 
 
-def assemble(
-    vae: AutoencoderKL,
-    tokenizer: CLIPTokenizer,
-    encoders: tuple[CLIPTextModelWithProjection, CLIPTextModelWithProjection],
-    transformer: SD3Transformer2DModel,
-) -> StableDiffusion3Pipeline:
-    """The diffusers pipeline of the parts."""
-    return StableDiffusion3Pipeline(
-        transformer=transformer,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
-        vae=vae,
-        text_encoder=encoders[0],
-        tokenizer=tokenizer,
-        text_encoder_2=encoders[1],
-        tokenizer_2=tokenizer,
-        text_encoder_3=None,
-        tokenizer_3=None,
+def token_ids(tokenizer: Any, captions: list[str], length: int) -> Tensor:
+    """Ids ``[B, length]``, padded and cut."""
+    batch = tokenizer(
+        captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
     )
+    ids: Tensor = batch.input_ids
+    return ids
 
 
-def save_pipeline(pipeline: StableDiffusion3Pipeline, folder: Path) -> None:
+def save_pipeline(pipeline: Any, folder: Path) -> None:
     """Write the pipeline, its large parts in half precision, aside first, then in one rename."""
     aside = folder.with_name(folder.name + ".new")
     shutil.rmtree(aside, ignore_errors=True)
@@ -133,39 +109,3 @@ def save_pipeline(pipeline: StableDiffusion3Pipeline, folder: Path) -> None:
         path.chmod(0o644)  # written 0600, which a wheel would keep
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
-
-
-def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """Ids `[B, MAX_LENGTH]`, padded with the end token."""
-    batch = tokenizer(
-        captions,
-        padding="max_length",
-        max_length=MAX_LENGTH,
-        truncation=True,
-        return_tensors="pt",
-    )
-    ids: Tensor = batch.input_ids
-    return ids
-
-
-def condition(
-    encoders: tuple[CLIPTextModelWithProjection, CLIPTextModelWithProjection],
-    ids: Tensor,
-    padding: int,
-) -> tuple[Tensor, Tensor]:
-    """What the pipeline's `encode_prompt` gives without T5, with gradients.
-
-    Args:
-        encoders: Both text encoders.
-        ids: Token ids `[B, MAX_LENGTH]`.
-        padding: Zero tokens in T5's place; diffusers' `max_sequence_length`.
-
-    Returns:
-        Embeddings `[B, MAX_LENGTH + padding, 2 * width]` and the pooled projections
-        `[B, 2 * width]`.
-    """
-    outputs = [encoder(ids, output_hidden_states=True) for encoder in encoders]
-    hidden = torch.cat([output.hidden_states[-2] for output in outputs], dim=-1)
-    pooled = torch.cat([output.text_embeds for output in outputs], dim=-1)
-    zeros = hidden.new_zeros(len(ids), padding, hidden.shape[-1])
-    return torch.cat([hidden, zeros], dim=1), pooled

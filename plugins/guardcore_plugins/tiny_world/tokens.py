@@ -1,20 +1,23 @@
-"""A CLIP tokenizer learnt from the tiny world's own captions; nothing is downloaded.
+"""CLIP and T5 tokenizers learnt from the tiny world's own captions; nothing is downloaded.
 
-Byte-level, so that no text is unknown: all 256 bytes are in the vocabulary, inside and at the
-end of a word, and the merges make whole words of everything that the captions say.
+CLIP's is byte-level, so that no text is unknown: all 256 bytes are in the vocabulary, inside and at
+the end of a word, and the merges make whole words of everything that the captions say. T5's knows
+those words and the printable ASCII characters; anything else is its unknown token, as in T5.
 """
 
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, T5Tokenizer
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
 MAX_LENGTH = 12  # tokens, with start and end
+SPACE = "\u2581"  # what a word begins with in T5
 
 
 def _learnt_merges(captions: Iterable[str]) -> list[tuple[str, str]]:
@@ -43,3 +46,17 @@ def train_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
     entries = [*alphabet, *(letter + WORD_END for letter in alphabet), *words, START, END]
     vocabulary = {entry: index for index, entry in enumerate(dict.fromkeys(entries))}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_LENGTH)
+
+
+def train_word_tokenizer(captions: Iterable[str]) -> T5Tokenizer:
+    """A T5 tokenizer: each alphabetic word of a corpus is a token, everything else characters."""
+    words = sorted({word for caption in captions for word in caption.split() if word.isalpha()})
+    characters = [SPACE, *string.digits, *string.ascii_letters, *string.punctuation]
+    special = ["<pad>", "</s>", "<unk>"]
+    # log-probabilities: a whole word beats its letters
+    scores = [(word, 0.0) for word in special] + [(SPACE + word, -1.0) for word in words]
+    return T5Tokenizer(
+        vocab=scores + [(character, -8.0) for character in characters],
+        extra_ids=0,
+        model_max_length=512,
+    )

@@ -1,16 +1,19 @@
 from pathlib import Path
 
 import pytest
-from diffusers import StableDiffusion3Pipeline
+from diffusers import FluxPipeline, StableDiffusion3Pipeline
 
 from guardcore_plugins.backbones.source import locate
 
 
-def load(folder: Path) -> StableDiffusion3Pipeline:
-    """The pipeline in a folder; diffusers wants to be told that there is no T5."""
-    pipeline = StableDiffusion3Pipeline.from_pretrained(
-        folder, text_encoder_3=None, tokenizer_3=None
-    )
+def load(folder: Path) -> StableDiffusion3Pipeline | FluxPipeline:
+    """The pipeline in a folder; diffusers wants to be told where there is no T5."""
+    if folder.name == "flux":
+        pipeline = FluxPipeline.from_pretrained(folder)
+    else:
+        pipeline = StableDiffusion3Pipeline.from_pretrained(
+            folder, text_encoder_3=None, tokenizer_3=None
+        )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
