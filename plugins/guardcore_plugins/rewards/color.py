@@ -57,7 +57,7 @@ class ColorNamer:
         """Return the colours' directions ``[10, D]``: a colour's captions, their mean, length 1."""
         if label not in self._captions:
             texts = [t.format(color=c, label=label) for c in COLORS for t in TEMPLATES]
-            embedded = self._embed_texts(texts).unflatten(0, (len(COLORS), len(TEMPLATES)))
+            embedded = self._embed_texts(texts).reshape(len(COLORS), len(TEMPLATES), -1)
             self._captions[label] = _unit(embedded.mean(1))
         return self._captions[label]
 

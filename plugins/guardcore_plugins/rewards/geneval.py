@@ -83,12 +83,13 @@ class GenEval:
             task = parse(prompt.metadata)
         except PromptError as error:
             raise PromptError(f"prompt {prompt.text!r}: {error}") from error
-        for clause in (*task.include, *task.exclude):
-            if self._labels is not None and clause.label not in self._labels:
-                close = get_close_matches(clause.label, self._labels, n=1)
+        wanted = [clause.label for clause in task.include]
+        for label in wanted + [clause.label for clause in task.exclude]:
+            if self._labels is not None and label not in self._labels:
+                close = get_close_matches(label, self._labels, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise PromptError(
-                    f"prompt {prompt.text!r}: the detector knows no class {clause.label!r}{hint}"
+                    f"prompt {prompt.text!r}: the detector knows no class {label!r}{hint}"
                 )
 
     def _score(self, prompt: Prompt, detections: Sequence[Detection]) -> float:

@@ -27,10 +27,10 @@ def mask2former(options: GenEvalOptions) -> Mask2Former:
     """
     where, kept = "reward geneval.model", "reward geneval.device"
     device, dtype = pick_device(options.device, kept), getattr(torch, options.dtype)
-    processor = load(AutoImageProcessor, options.model, where)
     network = load_model(
         Mask2FormerForUniversalSegmentation, options.model, where, device=device, dtype=dtype
     )
+    processor = load(AutoImageProcessor, options.model, where)
     return Mask2Former(
         network,
         mean=processor.image_mean,

@@ -114,8 +114,8 @@ class Mask2Former:
         resized = (resize(images, self._shortest_side) - mean) / std
         padded = pad(resized)
         answer = network(padded.to(network.dtype))
-        sizes = {"padded": padded, "resized": resized, "image": images}
-        scale = partial(masks_in_image, **{name: t.shape[-2:] for name, t in sizes.items()})
+        sizes = [tuple(stage.shape[-2:]) for stage in (padded, resized, images)]
+        scale = partial(masks_in_image, sizes=sizes)
         return [
             instances(classes.float(), masks.float(), self._floor, scale)
             for classes, masks in zip(
@@ -155,16 +155,19 @@ def pad(images: Tensor) -> Tensor:
     return nn.functional.pad(images, (0, -width % DIVISOR, 0, -height % DIVISOR))
 
 
-def masks_in_image(
-    masks: Tensor, *, padded: Sequence[int], resized: Sequence[int], image: Sequence[int]
-) -> Tensor:
-    """Bring mask logits ``[N, h, w]`` to the image's own pixels, sizes as (height, width).
+def masks_in_image(masks: Tensor, sizes: Sequence[tuple[int, ...]]) -> Tensor:
+    """Bring mask logits ``[N, h, w]`` to the image's own pixels, ``[N, H, W]``.
 
     In the two steps of mmdet: to the padded input, whose padding is cut off, then to the image.
+
+    Args:
+        masks: The logits, at a quarter of the padded input.
+        sizes: (height, width) of the padded input, of what of it is no padding, of the image.
     """
+    padded, resized, image = sizes
     scale = partial(nn.functional.interpolate, mode="bilinear", align_corners=False)
-    whole = scale(masks[:, None], tuple(padded))[..., : resized[0], : resized[1]]
-    return scale(whole, tuple(image))[:, 0]
+    whole = scale(masks[:, None], padded)[..., : resized[0], : resized[1]]
+    return scale(whole, image)[:, 0]
 
 
 def instances(

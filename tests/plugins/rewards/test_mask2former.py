@@ -130,7 +130,7 @@ def test_pixels_are_those_of_the_reference_processor():
 def test_padding_is_cut_off_before_masks_are_scaled_back():
     masks = torch.full((1, 8, 8), OUT)
     masks[:, :5, :6] = SURE  # rows 5 and 6, columns 7 and 8 are padding: not of the image
-    image = masks_in_image(masks, padded=(32, 32), resized=(20, 24), image=(10, 12))
+    image = masks_in_image(masks, [(32, 32), (20, 24), (10, 12)])
     assert image.shape == (1, 10, 12)
     assert (image > 0).all()
 
