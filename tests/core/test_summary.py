@@ -32,7 +32,7 @@ def test_tasks_count_alike_whatever_their_size():
 
 
 def test_the_error_of_the_mean_of_tasks_by_hand():
-    tasks = {tag: {"mean": 0.5, "standard_error": error} for tag, error in zip("ab", (0.3, 0.4))}
+    tasks = {tag: {"mean": 0.5, "standard_error": error} for tag, error in [("a", 0.3), ("b", 0.4)]}
     assert over_tasks(tasks)["standard_error"] == pytest.approx(0.25)  # sqrt(.09 + .16)/2
 
 
