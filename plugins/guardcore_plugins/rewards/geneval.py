@@ -86,15 +86,20 @@ class GenEval:
         wanted = [clause.label for clause in task.include]
         for label in wanted + [clause.label for clause in task.exclude]:
             if self._labels is not None and label not in self._labels:
-                close = get_close_matches(label, self._labels, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise PromptError(
-                    f"prompt {prompt.text!r}: the detector knows no class {label!r}{hint}"
+                    f"prompt {prompt.text!r}: the detector knows no class {label!r}"
+                    + _did_you_mean(label, self._labels)
                 )
 
     def _score(self, prompt: Prompt, detections: Sequence[Detection]) -> float:
         verdict = self._judge(prompt.metadata, detections)
         return float(verdict.correct) if self._credit == "strict" else verdict.partial
+
+
+def _did_you_mean(label: str, known: Sequence[str]) -> str:
+    """Return a hint: "mouse" is a "computer mouse" to GenEval."""
+    close = [name for name in known if label in name] or get_close_matches(label, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 class GenEvalOptions(Options):

@@ -35,14 +35,19 @@ def mask2former(options: GenEvalOptions) -> Mask2Former:
         network,
         mean=processor.image_mean,
         std=processor.image_std,
-        color=_color_namer(options.clip, device, dtype),
+        color=color_namer(options.clip, device, dtype),
         floor=min(options.threshold, options.counting_threshold),
         shortest_side=options.shortest_side,
         batch_size=options.batch_size,
     )
 
 
-def _color_namer(model: str, device: torch.device, dtype: torch.dtype) -> ColorNamer:
+def color_namer(model: str, device: torch.device, dtype: torch.dtype) -> ColorNamer:
+    """Load a CLIP that names colours, for any detector.
+
+    Raises:
+        GuardcoreError: As above.
+    """
     where = "reward geneval.clip"
     clip = load_model(CLIPModel, model, where, device=device, dtype=dtype)
     return ColorNamer(
