@@ -40,7 +40,7 @@ def test_eval_prints_a_table_and_touches_nothing(guardcore, trained):
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     done = guardcore("eval", "run")
     assert done.code == 0, done.err
-    assert done.out.split()[-5:][0] == "brightness"
+    assert done.out.split()[-6:][0] == "brightness"
     assert "±" in done.out
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
 
@@ -106,3 +106,61 @@ def test_the_seed_decides_the_samples(guardcore, tmp_path, trained):
         assert guardcore("sample", "run", *argv).code == 0
     content = {name: (tmp_path / f"{name}.png").read_bytes() for name in "abc"}
     assert content["a"] == content["b"] != content["c"]
+
+
+BENCHMARK = [
+    {"tag": "colors", "include": [{"class": "circle", "count": 1, "color": "red"}], "prompt": "ww"},
+    {"tag": "colors", "include": [], "prompt": "wwwww"},
+    {"tag": "counting", "include": [], "prompt": "w"},
+]
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    """A small file in the format of GenEval's evaluation_metadata.jsonl."""
+    path = tmp_path / "evaluation metadata.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in BENCHMARK))
+    return path
+
+
+def test_eval_of_a_metadata_file_takes_all_its_prompts_four_times(guardcore, trained, benchmark):
+    limit = ("--set", "evaluate.num_images=2")
+    found = evaluated(guardcore, "run", "--metadata", benchmark, *limit)["brightness"]
+    assert found["images"] == 12
+    assert {tag: row["images"] for tag, row in found["by_tag"].items()} == {
+        "colors": 8, "counting": 4,
+    }  # fmt: skip
+    means = [row["mean"] for row in found["by_tag"].values()]
+    assert found["over_tasks"]["mean"] == pytest.approx(sum(means) / 2)
+    assert found["over_tasks"]["mean"] != pytest.approx(found["mean"], abs=1e-6)
+    assert found["best_of"]["mean"] > found["mean"]
+    assert (found["best_of"]["images_a_prompt"], found["best_of"]["prompts"]) == (4, 3)
+
+
+def test_eval_of_a_metadata_file_judges_by_another_reward_at_any_number(guardcore, benchmark):
+    done = guardcore(
+        "eval", "--metadata", benchmark, "--number", 2, "--reward", "geneval",
+        "--set", "evaluate.num_inference_steps=2",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    lines = [line.split() for line in done.out.splitlines()]
+    assert [(*line[1:-5], *line[-2:]) for line in lines[1:]] == [
+        ("colors", "4", "images"),
+        ("counting", "2", "images"),
+        ("mean", "of", "the", "tasks", "2", "tasks"),
+        ("all", "6", "images"),
+        ("best", "of", "2", "images", "3", "prompts"),
+    ]
+    assert lines[2][2] == "1.000"  # nothing asked, nothing wrong
+
+
+def test_eval_takes_a_number_of_images_a_prompt_of_the_configs_own(guardcore, trained):
+    found = evaluated(guardcore, "run", "--number", 3)["brightness"]
+    assert (found["images"], found["best_of"]["images_a_prompt"]) == (15, 3)
+
+
+def test_eval_of_a_metadata_file_that_is_not_there_is_one_line(guardcore, trained):
+    done = guardcore("eval", "run", "--metadata", "nowhere.jsonl")
+    assert done.code == 2
+    [line] = done.err.splitlines()
+    assert line.startswith("error: prompts.eval.path: no such file: nowhere.jsonl")

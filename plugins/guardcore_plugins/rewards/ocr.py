@@ -8,7 +8,9 @@ models: scores compare within one reader only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field
 
@@ -45,13 +47,33 @@ def target(prompt: str) -> str:
     return parts[1]
 
 
+def target_in_metadata(prompt: Prompt, key: str) -> str:
+    """Return what the picture should say: the text under ``key`` in the prompt's metadata.
+
+    Raises:
+        PromptError: There is none, or nothing but spaces.
+    """
+    text = prompt.metadata.get(key)
+    if not isinstance(text, str) or not _plain(text):
+        raise PromptError(
+            f"prompt {prompt.text!r}: its metadata must hold the text to draw under {key!r}, "
+            f"received {text!r}; 'metadata_key: null' takes it from the prompt's quotes"
+        )
+    return text
+
+
 def score_text(recognised: str, prompt: str) -> float:
-    """Score recognised text against the text that the prompt quotes; 1 is best, 0 worst.
+    """Score recognised text against the text that the prompt quotes; 1 is best, 0 worst."""
+    return score_target(recognised, target(prompt))
+
+
+def score_target(recognised: str, wanted: str) -> float:
+    """Score recognised text against the text to draw; 1 is best, 0 worst.
 
     Both sides lower-case and without spaces: 1 where the target is contained, else
     ``1 - min(edit distance, length)/length`` with the target's length in characters.
     """
-    wanted, seen = _plain(target(prompt)), _plain(recognised)
+    wanted, seen = _plain(wanted), _plain(recognised)
     if wanted in seen:
         return 1.0
     return 1 - min(_edit_distance(seen, wanted), len(wanted)) / len(wanted)
@@ -74,31 +96,45 @@ def _edit_distance(a: str, b: str) -> int:
 
 
 class TextRendering:
-    """The reward: Flow-GRPO's rule over any reader of text."""
+    """The reward: Flow-GRPO's rule over any reader of text.
 
-    def __init__(self, reader: TextReader) -> None:
+    Args:
+        reader: Reads the text in a batch of images.
+        metadata_key: Of the prompts' metadata, where the text to draw stands; None: in the
+            prompt's first pair of double quotes.
+    """
+
+    def __init__(self, reader: TextReader, metadata_key: str | None = None) -> None:
         self._reader = reader
+        self._key = metadata_key
 
     def __call__(self, images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         """Return one score in [0, 1] an image, float32 on the CPU ``[B]``."""
         check_images(images, prompts)
         import torch
 
-        for prompt in prompts:
-            target(prompt.text)  # before the slow part
-        texts = self._reader(images)
-        scores = [
-            score_text(text, prompt.text) for text, prompt in zip(texts, prompts, strict=True)
-        ]
-        return torch.tensor(scores, dtype=torch.float32)
+        wanted = [self._target(prompt) for prompt in prompts]  # before the slow part
+        pairs = zip(self._reader(images), wanted, strict=True)
+        return torch.tensor([score_target(*pair) for pair in pairs], dtype=torch.float32)
 
     def close(self) -> None:
         """Do nothing: the reader belongs to whoever made it."""
+
+    def _target(self, prompt: Prompt) -> str:
+        return target(prompt.text) if self._key is None else target_in_metadata(prompt, self._key)
 
 
 class OcrOptions(Options):
     """Options of ``ocr``."""
 
+    metadata_key: str | None = Field(
+        None,
+        description="key of the prompt's metadata under which the text to draw stands; null: it "
+        "is what the prompt quotes, in its first pair of double quotes",
+    )
+    workers: int = Field(
+        1, ge=1, description="images read at the same time, each by a reader of its own (40 MB)"
+    )
     threads: int = Field(2, ge=1, description="threads that reading one image uses")
     detection: bool = Field(
         True,
@@ -125,30 +161,41 @@ class RapidReader:
                 f"reward ocr: RapidOCR can't be imported ({error}); pip install 'guardcore[ocr]'"
             ) from error
         self._options = options
+        # An engine stores how it preprocesses the image it is at: no two threads may share one.
         # A detector side of 128 is what makes 64-pixel images readable, and large ones quick.
-        self._engine = RapidOCR(
-            intra_op_num_threads=options.threads,
-            inter_op_num_threads=1,
-            det_limit_side_len=128,
-            det_limit_type="min",
-            use_cls=False,
-            text_score=options.confidence,
-        )
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(options.workers):
+            self._idle.put(
+                RapidOCR(
+                    intra_op_num_threads=options.threads,
+                    inter_op_num_threads=1,
+                    det_limit_side_len=128,
+                    det_limit_type="min",
+                    use_cls=False,
+                    text_score=options.confidence,
+                )
+            )
 
     def __call__(self, images: Tensor) -> list[str]:
         """Return each image's lines of text, in reading order, joined by spaces."""
-        return [self._read(picture[:, :, ::-1]) for picture in as_bytes(images)]
+        pictures = [picture[:, :, ::-1] for picture in as_bytes(images)]
+        with ThreadPoolExecutor(self._options.workers, "ocr") as pool:
+            return list(pool.map(self._read, pictures))
 
     def _read(self, bgr: Picture) -> str:
-        if not self._options.detection:
-            return self._read_line(_crop_to_ink(bgr))
-        lines, _ = self._engine(bgr)
-        return " ".join(text for _, text, _ in lines or ())
+        engine = self._idle.get()
+        try:
+            if not self._options.detection:
+                return self._read_line(engine, _crop_to_ink(bgr))
+            lines, _ = engine(bgr)
+            return " ".join(text for _, text, _ in lines or ())
+        finally:
+            self._idle.put(engine)
 
-    def _read_line(self, bgr: Picture | None) -> str:
+    def _read_line(self, engine: Any, bgr: Picture | None) -> str:
         if bgr is None:
             return ""
-        [[text, confidence]], _ = self._engine(bgr, use_det=False)
+        [[text, confidence]], _ = engine(bgr, use_det=False)
         return str(text) if float(confidence) >= self._options.confidence else ""
 
 
@@ -173,5 +220,5 @@ def _crop_to_ink(picture: Picture) -> Picture | None:
 
 
 def ocr(options: OcrOptions) -> TextRendering:
-    """Read the image with RapidOCR and compare with the text that the prompt quotes."""
-    return TextRendering(RapidReader(options))
+    """Read the image with RapidOCR and compare with the text that the prompt wants in it."""
+    return TextRendering(RapidReader(options), options.metadata_key)

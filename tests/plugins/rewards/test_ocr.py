@@ -17,6 +17,7 @@ from guardcore_plugins.rewards.ocr import (
     RapidReader,
     TextRendering,
     ocr,
+    score_target,
     score_text,
     target,
 )
@@ -106,6 +107,20 @@ def test_prompts_are_checked_before_anything_is_read():
         TextRendering(reader)(GREY, [PROMPTS[0], Prompt("a cat")])
 
 
+def test_the_text_to_draw_may_stand_in_the_metadata():
+    prompts = [Prompt("a sign", {"text": "Open"}), Prompt('a "quoted" sign', {"text": "Closed"})]
+    reward = TextRendering(lambda images: ["OPEN", "quoted"], metadata_key="text")
+    assert reward(GREY, prompts).tolist() == pytest.approx([1, score_target("quoted", "Closed")])
+    assert score_target("open", "Open") == score_text("open", '"Open"') == 1
+
+
+@pytest.mark.parametrize("metadata", [{}, {"text": None}, {"text": 407}, {"text": " "}])
+def test_a_prompt_without_its_metadata_is_named_with_the_key(metadata):
+    reward = TextRendering(lambda images: ["", ""], metadata_key="text")
+    with pytest.raises(GuardcoreError, match=r"'a \"quoted\" sign'.*'text'"):
+        reward(GREY, [Prompt('a "quoted" sign', metadata)] * 2)
+
+
 def test_a_missing_package_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", None)
     with pytest.raises(GuardcoreError, match=r"pip install 'guardcore\[ocr\]'"):
@@ -153,6 +168,26 @@ def test_tiny_and_oblong_images_are_read_without_error(reader):
 def test_a_text_does_not_depend_on_its_batch(reader):
     images = torch.stack([drawn(number) + 0.1 * torch.rand(3, 64, 64) for number in NUMBERS])
     assert reader(images) == [reader(image[None])[0] for image in images]
+
+
+@pytest.mark.parametrize("detection", [True, False])
+def test_texts_and_their_order_do_not_depend_on_the_number_of_workers(detection):
+    pytest.importorskip("rapidocr_onnxruntime")
+    images = torch.stack([drawn(str(number)) for number in (7, 4075, 31, 860, 22222, 9)])
+    alone, three = (
+        RapidReader(OcrOptions(detection=detection, workers=workers, threads=1))(images)
+        for workers in (1, 3)
+    )
+    assert three == alone
+    assert len(set(alone)) == 6
+
+
+def test_a_reader_that_fails_lends_its_engine_again():
+    pytest.importorskip("rapidocr_onnxruntime")
+    reader = RapidReader(OcrOptions(threads=1))
+    with pytest.raises(Exception, match="NoneType"):
+        reader._read(None)
+    assert reader(drawn("407")[None]) == ["407"]  # one worker: it would wait for ever
 
 
 def test_the_reward_reads_and_scores():
