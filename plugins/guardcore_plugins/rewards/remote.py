@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from guardcore_plugins.serving.exchange import Exchange
     from guardcore_plugins.serving.protocol import Question
+    from guardcore_plugins.serving.rotation import Deadline
 
 _READY_SECONDS = 10.0
 _log = logging.getLogger("guardcore")
@@ -103,6 +103,7 @@ class Remote:
         import torch
 
         from guardcore_plugins.serving.protocol import ask
+        from guardcore_plugins.serving.rotation import Deadline
 
         images = images.detach().float().cpu()
         size = min(self._options.batch_size, -(-len(images) // len(self._options.urls)))
@@ -110,7 +111,7 @@ class Remote:
             ask(images[start : start + size], prompts[start : start + size])
             for start in range(0, len(images), size)
         ]
-        call = partial(self._answer, until=time.monotonic() + self._options.deadline)
+        call = partial(self._answer, deadline=Deadline.after(self._options.deadline))
         answers = self._in_parallel(call, questions)
         return torch.tensor([score for answer in answers for score in answer], dtype=torch.float64)
 
@@ -131,7 +132,7 @@ class Remote:
             self._threads = ThreadPool(len(self._options.urls))
         return self._threads.map(call, questions, chunksize=1)
 
-    def _answer(self, question: Question, until: float) -> list[float]:
+    def _answer(self, question: Question, deadline: Deadline) -> list[float]:
         """Ask one server after another until one answers."""
         from guardcore_plugins.serving.exchange import UnavailableError
         from guardcore_plugins.serving.formats import encode
@@ -139,11 +140,11 @@ class Remote:
 
         body, refused = encode(question, self._options.format), 0
         while refused <= self._options.retries:
-            url = self._rotation.borrow(until)
+            url = self._rotation.borrow(deadline)
             if url is None:
                 waited = f"no answer within the deadline of {self._options.deadline:g} s"
                 raise GuardcoreError(f"{waited}; {self._rotation.reasons()}")
-            seconds = min(self._options.timeout, max(until - time.monotonic(), 0.001))
+            seconds = min(self._options.timeout, max(deadline.left, 0.001))
             try:
                 scores = self._exchange.score(url, body, question, seconds, self._reward)
             except UnavailableError as failure:
@@ -151,12 +152,14 @@ class Remote:
             except UntrustedReplyError as failure:
                 refused += 1
                 self._rotation.give_back_failed(url, str(failure))
-            except BaseException as failure:
-                self._rotation.give_back_failed(url, str(failure))
+            except BaseException:
+                deadline.end()
+                self._rotation.release(url)
                 raise
             else:
                 self._rotation.give_back(url)
                 return scores
+        deadline.end()
         raise GuardcoreError(f"{refused} unusable answers in a row; {self._rotation.reasons()}")
 
 
@@ -179,14 +182,15 @@ def find_ready(options: RemoteOptions, exchange: Exchange) -> str:
         raise GuardcoreError(f"no server is ready ({told}); start it, or correct urls")
     if silent:
         _log.warning("reward remote: going on without %s", told)
-    rewards = {identity.reward for identity in found.values()}
+    rewards = {identity.reward for identity in found.values() if identity.reward}
     if len(rewards) > 1:
         names = ", ".join(f"{url}: {identity.reward}" for url, identity in found.items())
         raise GuardcoreError(f"the servers have different rewards ({names})")
-    if len({identity.options for identity in found.values()}) > 1:
-        _log.warning("reward remote: the servers' rewards have different options: %s", found)
-    [reward] = rewards
-    return reward
+    options_of = {url: identity.options for url, identity in found.items() if identity.options}
+    if len(set(options_of.values())) > 1:
+        told = "; ".join(f"{url}: {given}" for url, given in options_of.items())
+        _log.warning("reward remote: the servers' rewards have different options (%s)", told)
+    return rewards.pop() if rewards else ""
 
 
 def remote(options: RemoteOptions) -> Remote:

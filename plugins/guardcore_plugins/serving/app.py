@@ -186,8 +186,9 @@ async def _scored(worker: Worker, question: Question, request: Request) -> list[
     worker.submit(job)
     answer = asyncio.wrap_future(job.answer)
     gone = asyncio.ensure_future(_disconnected(request))
+    either: set[asyncio.Future[Any]] = {answer, gone}
     try:
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             raise ClientDisconnect
         return await answer

@@ -7,7 +7,6 @@ under ``request``. A PNG has 8 bits a channel: an image changes by up to 1/510.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass
 from io import BytesIO
@@ -50,20 +49,20 @@ class Limits:
         return self.body * MEBIBYTE
 
 
-def encode(question: Question, format: Format) -> bytes:
+def encode(question: Question, form: Format) -> bytes:
     """Return a question as a request's body.
 
     Raises:
         GuardcoreError: A prompt's metadata has no form in JSON.
     """
-    pictures = _pngs(question.images) if format == "png" else [""] * len(question.ids)
+    pictures = _pngs(question.images) if form == "png" else [""] * len(question.ids)
     entries = [
         {"id": name, "prompt": prompt.text, "metadata": dict(prompt.metadata)}
         | ({"png": png} if png else {})
         for name, prompt, png in zip(question.ids, question.prompts, pictures, strict=True)
     ]
     text = _as_json({"request": question.request, "images": entries})
-    if format == "png":
+    if form == "png":
         return text.encode()
     from safetensors.torch import save
 
@@ -147,13 +146,7 @@ def _open_png(entry: Entry, place: int) -> Any:
     try:
         file = BytesIO(base64.b64decode(entry.png, validate=True))
         return Image.open(file, formats=["PNG"])
-    except (
-        binascii.Error,
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise RefusedRequestError(422, f"images.{place}.png is no PNG in base64") from error
 
 

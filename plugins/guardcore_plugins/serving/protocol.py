@@ -59,7 +59,7 @@ class Reply(BaseModel):
 
 @dataclass(frozen=True)
 class Question:
-    """Images ``[B, 3, H, W]`` to be judged, float32 in [0, 1] on the CPU, and what is said of them."""
+    """Images ``[B, 3, H, W]``, float32 in [0, 1] on the CPU, and what is said of them."""
 
     request: str
     ids: tuple[str, ...]

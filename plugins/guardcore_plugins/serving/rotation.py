@@ -7,11 +7,33 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 FIRST_REST, LONGEST_REST = 0.25, 30.0
 """Seconds after the first failure; doubled with each further one in a row, up to the longest."""
 
 _log = logging.getLogger("guardcore")
+
+
+@dataclass
+class Deadline:
+    """When a scoring call ends: by the monotonic clock, or at once when a part of it has failed."""
+
+    until: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """Return the deadline so many seconds from now."""
+        return cls(time.monotonic() + seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds; 0 or less when time is up."""
+        return self.until - time.monotonic()
+
+    def end(self) -> None:
+        """End it now."""
+        self.until = 0.0
 
 
 class Rotation:
@@ -32,17 +54,17 @@ class Rotation:
         self._random = random.Random()  # jitter; the global generator is the user's
         self._closed = False
 
-    def borrow(self, until: float) -> str | None:
+    def borrow(self, deadline: Deadline) -> str | None:
         """Wait for a server that is neither busy nor resting; None when time is up or on close."""
         with self._changed:
-            while not self._closed and (now := time.monotonic()) < until:
+            while not self._closed and (now := time.monotonic()) < deadline.until:
                 free = [url for url in self._free_from if url not in self._lent]
                 url = min(free, key=self._free_from.__getitem__, default=None)
                 if url is not None and self._free_from[url] <= now:
                     self._lent.add(url)
                     return url
-                soonest = until if url is None else min(until, self._free_from[url])
-                self._changed.wait(soonest - now)
+                next_free = self._free_from[url] if url else deadline.until
+                self._changed.wait(min(next_free, deadline.until) - now)
         return None
 
     def give_back(self, url: str) -> None:
@@ -64,6 +86,11 @@ class Rotation:
             doubled = self._first_rest * 2 ** min(self._failures[url] - 1, 10)
             jittered = min(doubled, LONGEST_REST) * self._random.uniform(0.5, 1)
             self._return(url, max(jittered, min(rest, LONGEST_REST)))
+
+    def release(self, url: str) -> None:
+        """Return a server of which nothing is known now."""
+        with self._changed:
+            self._return(url, 0.0)
 
     def reasons(self) -> str:
         """Say why each server that fails does."""
