@@ -186,7 +186,7 @@ def find_ready(options: RemoteOptions, exchange: Exchange) -> str:
     if len(rewards) > 1:
         names = ", ".join(f"{url}: {identity.reward}" for url, identity in found.items())
         raise GuardcoreError(f"the servers have different rewards ({names})")
-    options_of = {url: identity.options for url, identity in found.items() if identity.options}
+    options_of = {url: identity.options for url, identity in found.items()}
     if len(set(options_of.values())) > 1:
         told = "; ".join(f"{url}: {given}" for url, given in options_of.items())
         _log.warning("reward remote: the servers' rewards have different options (%s)", told)
@@ -196,6 +196,13 @@ def find_ready(options: RemoteOptions, exchange: Exchange) -> str:
 def remote(options: RemoteOptions) -> Remote:
     """Have the images judged by a server, e.g. one that 'guardcore serve-reward' runs."""
     from guardcore_plugins.serving.exchange import Exchange
+    from guardcore_plugins.serving.protocol import is_loopback
 
     token = os.environ.get(options.token_env, "").strip() or None
+    parts = {url: urlsplit(url) for url in options.urls}
+    open_to_all = [
+        url for url, p in parts.items() if p.scheme == "http" and not is_loopback(p.hostname or "")
+    ]
+    if token and open_to_all:
+        _log.warning("reward remote: the token travels unencrypted to %s", ", ".join(open_to_all))
     return Remote(options, Exchange(token, options.token_env, options.format))

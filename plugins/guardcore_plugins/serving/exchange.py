@@ -72,15 +72,10 @@ class Exchange:
             body = self._send("GET", url + READY, None, seconds, 2**16)
         except UntrustedReplyError as error:
             raise UnavailableError(str(error)) from error
-        try:
-            told = json.loads(body)
-        except ValueError:
-            return Identity()
+        told = _json(body)
         if not isinstance(told, dict):
             return Identity()
-        return Identity(
-            str(told.get("reward", "")), json.dumps(told["options"]) if "options" in told else ""
-        )
+        return Identity(str(told.get("reward", "")), json.dumps(told.get("options", {})))
 
     def score(
         self, url: str, body: bytes, question: Question, seconds: float, reward: str
@@ -119,6 +114,8 @@ class Exchange:
                 reply = _read(response, until, limit)
             finally:
                 response.close()  # not for reuse, where some of it has not been read
+        except urllib3.exceptions.NewConnectionError as error:  # which is a timeout to urllib3
+            raise UnavailableError(_plain(error)) from error
         except urllib3.exceptions.TimeoutError as error:
             raise UnavailableError(f"no answer within {seconds:.3g} s") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -158,14 +155,19 @@ def _read(response: BaseHTTPResponse, until: float, limit: int) -> bytes:
 
 def _said(body: bytes) -> str:
     """Return what an error's body says, on one line."""
-    try:
-        told: Any = json.loads(body)
-    except ValueError:
-        told = body.decode("utf-8", "replace")
+    told = _json(body)
     if isinstance(told, dict):
         told = told.get("error") or told.get("detail") or ""
     line = " ".join(str(told).split())
     return "".join(c for c in line if c.isprintable())[:300]
+
+
+def _json(body: bytes) -> Any:
+    """Return what a body holds; where that is no JSON, its text."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return body.decode("utf-8", "replace")
 
 
 def _seconds(header: str | None) -> float:

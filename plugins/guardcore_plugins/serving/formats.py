@@ -136,7 +136,7 @@ def _from_pngs(entries: list[Entry], limits: Limits) -> Tensor:
         pixels = np.stack([np.asarray(picture.convert("RGB")) for picture in opened])
     except (OSError, ValueError, SyntaxError) as error:  # what PIL calls a broken file
         raise RefusedRequestError(422, f"images: a PNG is broken: {error}") from error
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float() / 255
 
 
 def _open_png(entry: Entry, place: int) -> Any:
@@ -146,7 +146,9 @@ def _open_png(entry: Entry, place: int) -> Any:
     try:
         file = BytesIO(base64.b64decode(entry.png, validate=True))
         return Image.open(file, formats=["PNG"])
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise RefusedRequestError(413, f"images.{place}: {error}") from error
+    except (OSError, ValueError, SyntaxError) as error:  # binascii's is a ValueError
         raise RefusedRequestError(422, f"images.{place}.png is no PNG in base64") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
 import socket
@@ -14,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from guardcore import GuardcoreError
-from guardcore_plugins.serving.protocol import TOKEN
+from guardcore_plugins.serving.protocol import TOKEN, is_loopback
 from guardcore_plugins.serving.worker import Worker
 
 GRACE = 60
@@ -46,14 +45,6 @@ def read_token(
             "--token-file first, or listen on 127.0.0.1"
         )
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``; any name but ``localhost`` counts as public."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def listen(host: str, port: int) -> socket.socket:
