@@ -40,7 +40,7 @@ class RemoteOptions(Options):
     format: Literal["safetensors", "png"] = Field(
         "safetensors",
         description="how images travel; safetensors: float32, exact; png: 8 bits a channel in "
-        "JSON, a sixth of the size or less, which any server can read",
+        "JSON, a third of the size or less, which any server can read",
     )
     token_env: str = Field(
         "GUARDCORE_REWARD_TOKEN",
