@@ -47,7 +47,9 @@ def test_nothing_heavy_is_imported_before_it_is_needed(argv):
     done, modules = imported(*argv)
     assert "typer" in modules
     assert modules & HEAVY == set()
-    assert done.returncode == (2 if {"no-such-file.yaml", "gaurd", "no-such-reward"} & {*argv} else 0)
+    assert done.returncode == (
+        2 if {"no-such-file.yaml", "gaurd", "no-such-reward"} & {*argv} else 0
+    )
 
 
 def test_of_guardcore_itself_help_imports_the_command_line_alone():
