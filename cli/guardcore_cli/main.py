@@ -7,7 +7,7 @@ import sys
 import typer
 
 from guardcore.errors import ConfigError, GuardcoreError
-from guardcore_cli import bench, config, inference, plugins, report, train
+from guardcore_cli import bench, config, inference, plugins, report, serve, train
 
 app = typer.Typer(
     name="guardcore",
@@ -21,6 +21,7 @@ app.command("sample")(inference.sample)
 app.command("eval")(inference.evaluate)
 app.command("report")(report.report)
 app.command("bench")(bench.bench)
+app.command("serve-reward")(serve.serve_reward)
 app.add_typer(config.app, name="config")
 app.add_typer(plugins.app, name="plugins")
 

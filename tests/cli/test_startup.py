@@ -6,7 +6,7 @@ import sys
 import pytest
 
 HEAVY = {"torch", "diffusers", "transformers", "peft", "numpy", "PIL", "scipy", "safetensors"}
-HEAVY |= {"matplotlib", "jinja2"}
+HEAVY |= {"matplotlib", "jinja2", "fastapi", "uvicorn", "urllib3"}
 OURS = {"guardcore", "guardcore_cli", "guardcore_plugins"}
 REPORT = """
 import atexit, sys
@@ -38,6 +38,8 @@ def imported(*argv):
         ["train", "no-such-file.yaml"],
         ["report", "no-such-file.yaml"],
         ["train", "--strategy", "gaurd"],
+        ["serve-reward", "--help"],
+        ["serve-reward", "no-such-reward"],
     ],
     ids=" ".join,
 )
@@ -45,7 +47,9 @@ def test_nothing_heavy_is_imported_before_it_is_needed(argv):
     done, modules = imported(*argv)
     assert "typer" in modules
     assert modules & HEAVY == set()
-    assert done.returncode == (2 if "no-such-file.yaml" in argv or "gaurd" in argv else 0)
+    assert done.returncode == (
+        2 if {"no-such-file.yaml", "gaurd", "no-such-reward"} & {*argv} else 0
+    )
 
 
 def test_of_guardcore_itself_help_imports_the_command_line_alone():
@@ -57,7 +61,7 @@ def test_of_guardcore_itself_help_imports_the_command_line_alone():
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "sample", "eval", "report", "bench", "config", "plugins"]
+    "command", ["train", "sample", "eval", "report", "bench", "serve-reward", "config", "plugins"]
 )
 def test_help_lists_every_command(guardcore, command):
     done = guardcore("--help")

@@ -6,11 +6,13 @@ from guardcore import Registrar, hookimpl
 from guardcore_plugins.rewards.geneval import geneval
 from guardcore_plugins.rewards.jpeg_size import jpeg_size
 from guardcore_plugins.rewards.ocr import ocr
+from guardcore_plugins.rewards.remote import remote
 
 
 @hookimpl
 def guardcore_register_rewards(register: Registrar) -> None:
-    """Add the three rewards under their short names."""
+    """Add the rewards under their short names."""
     register("geneval", geneval)
     register("ocr", ocr)
     register("jpeg-size", jpeg_size)
+    register("remote", remote)

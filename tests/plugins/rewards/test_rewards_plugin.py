@@ -16,6 +16,7 @@ from guardcore_plugins.rewards.jpeg_size import JpegSize, JpegSizeOptions
 from guardcore_plugins.rewards.ocr import OcrOptions, TextRendering
 
 HEAVY = {"torch", "numpy", "scipy", "PIL", "rapidocr_onnxruntime", "onnxruntime", "cv2"}
+HEAVY |= {"urllib3", "fastapi", "uvicorn"}
 REWARDS = [
     GenEval(lambda images: [[]] * len(images)),
     TextRendering(lambda images: [""] * len(images)),
@@ -29,18 +30,19 @@ def registered():
     return factories
 
 
-def test_three_rewards_are_registered():
-    assert list(registered()) == ["geneval", "ocr", "jpeg-size"]
+def test_the_rewards_are_registered():
+    assert list(registered()) == ["geneval", "ocr", "jpeg-size", "remote"]
 
 
-@pytest.mark.parametrize("name", ["geneval", "ocr", "jpeg-size"])
+@pytest.mark.parametrize("name", ["geneval", "ocr", "jpeg-size", "remote"])
 def test_a_factory_takes_options_whose_fields_are_described(name):
     hints = get_type_hints(registered()[name])
     hints.pop("return")
     [options] = hints.values()
     assert issubclass(options, Options)
     assert all(field.description for field in options.model_fields.values())
-    options()  # every field has a default
+    required = {name for name, field in options.model_fields.items() if field.is_required()}
+    assert required == ({"urls"} if name == "remote" else set())
 
 
 def test_importing_the_plugin_imports_nothing_heavy():

@@ -1,0 +1,1 @@
+"""A reward behind HTTP: what client and server say to each other, and both of them."""
