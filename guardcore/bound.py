@@ -67,6 +67,10 @@ class Binding:
         prompts = [self.eval_prompts] if self.eval_prompts else []
         return [*one, *prompts, *many, *self.gradient_weight, *self.trackers]
 
+    def may_change(self) -> set[str]:
+        """Return the config paths of options that a resumed run may set anew."""
+        return {f"{bound.path}.{name}" for bound in self.all() for name in bound.options.may_change}
+
 
 def validate_options(entry: Registered, options: Mapping[str, Any], path: str) -> Options:
     """Return the validated options of one component.

@@ -78,7 +78,7 @@ def train(
     """
     binding = bind(config, registry or PluginHost.discover().registry)
     record = RunDirectory(Path(directory))
-    record.check(resolved(config, binding), resume=resume)
+    record.check(resolved(config, binding), binding.may_change(), resume=resume)
     newest = record.newest() if resume else None
     if newest and newest.iteration >= config.train.iterations and record.adapter.is_dir():
         if report and not record.report.is_file():  # killed while writing it

@@ -21,7 +21,13 @@ class Options(BaseModel):
 
         class FlowSDEOptions(Options):
             noise_level: float = Field(0.7, gt=0, le=5, description="eta, the noise's scale")
+
+    Attributes:
+        may_change: Names of fields that a resumed run may set anew, because they say where or how
+            fast something is computed and not what: addresses, devices, threads.
     """
+
+    may_change: ClassVar[frozenset[str]] = frozenset()
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True

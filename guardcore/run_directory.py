@@ -10,7 +10,7 @@ import platform
 import shutil
 import subprocess
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ _MAY_CHANGE = {
     "checkpoint.every",
     "checkpoint.keep",
 }
-"""What a resumed run may set anew; ``tracker`` too."""
+"""What a resumed run may set anew; ``tracker`` too, and what components' options name."""
 
 
 class RunDirectory:
@@ -48,8 +48,15 @@ class RunDirectory:
         self.report = path / "report.html"
         self.error_log = path / "error.log"
 
-    def check(self, config: Mapping[str, Any], *, resume: bool) -> None:
+    def check(
+        self, config: Mapping[str, Any], may_change: Collection[str] = (), *, resume: bool
+    ) -> None:
         """Refuse to write over another run, or to go on with another config.
+
+        Args:
+            config: The resolved config.
+            may_change: Config paths of component options that a resumed run may set anew.
+            resume: Go on with the run that is here.
 
         Raises:
             GuardcoreError: Naming what is in the way.
@@ -68,7 +75,7 @@ class RunDirectory:
                 f"{self.path} holds a run already; go on with --resume, or choose another --out"
             )
         stored = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        changed = sorted(set(_differences(stored, config)) - _MAY_CHANGE)
+        changed = sorted({*_differences(stored, config)} - _MAY_CHANGE - {*may_change})
         if changed:
             raise GuardcoreError(
                 f"{self.path} was run with another config; these differ: {', '.join(changed)}"
@@ -173,6 +180,9 @@ def _differences(stored: Any, given: Any, path: str = "") -> list[str]:
             for key in keys
             for place in _differences(stored.get(key), given.get(key), f"{path}.{key}".lstrip("."))
         ]
+    if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
+        pairs = enumerate(zip(stored, given, strict=True))
+        return [place for index, pair in pairs for place in _differences(*pair, f"{path}.{index}")]
     return [] if stored == given else [path]
 
 

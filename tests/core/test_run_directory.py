@@ -117,6 +117,19 @@ def test_how_long_how_fast_and_who_is_told_may_change(tmp_path, change):
     assert run(tmp_path / "run", resume=True, **change).iteration == 2
 
 
+@pytest.mark.parametrize("free", [False, True])
+def test_an_option_that_its_author_calls_free_may_change_too(tmp_path, free):
+    outcome = run(tmp_path / "run", train={"iterations": 1})
+    made = RunDirectory(outcome.directory)
+    config = yaml.safe_load(made.config.read_text())
+    config["reward"][0]["url"] = "http://127.0.0.1:8001"
+    if free:
+        made.check(config, {"reward.0.url"}, resume=True)
+    else:
+        with pytest.raises(GuardcoreError, match=r"these differ: reward\.0\.url$"):
+            made.check(config, resume=True)
+
+
 def record(tmp_path, lines):
     made = RunDirectory(tmp_path)
     for name in ("metrics", "steps"):

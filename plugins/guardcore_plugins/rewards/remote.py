@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -33,6 +33,10 @@ _log = logging.getLogger("guardcore")
 
 class RemoteOptions(Options):
     """Options of ``remote``."""
+
+    may_change: ClassVar[frozenset[str]] = frozenset(
+        {"urls", "token_env", "batch_size", "timeout", "deadline", "retries"}
+    )
 
     urls: tuple[str, ...] = Field(
         min_length=1, description="servers of one and the same reward, e.g. http://127.0.0.1:8000"
