@@ -129,11 +129,14 @@ def test_a_failure_surfaces_before_all_is_sampled():
     def broken(images, prompts):
         raise RuntimeError("no")
 
-    with Judges({"broken": broken}) as judges, judges.session(["broken"], Clock()) as session:
-        with pytest.raises(ComponentError, match="no"):
-            for place in range(100):
-                session.submit(*batch(place, 1))
-                submitted.append(place)
+    with (
+        pytest.raises(ComponentError, match="no"),
+        Judges({"broken": broken}) as judges,
+        judges.session(["broken"], Clock()) as session,
+    ):
+        for place in range(100):
+            session.submit(*batch(place, 1))
+            submitted.append(place)
     assert len(submitted) <= IN_FLIGHT
 
 
@@ -146,12 +149,16 @@ def test_what_nobody_waits_for_is_called_off_and_the_call_at_work_ends_before_th
         ended.append(prompts[0].text)
         return number(images, prompts)
 
-    with pytest.raises(ZeroDivisionError), Judges({"slow": slow}) as judges:
-        with judges.session(["slow"], Clock()) as session:
-            for place in range(4):
-                session.submit(*batch(place, 1))
-            time.sleep(0.02)
-            raise ZeroDivisionError
+    with (
+        pytest.raises(ZeroDivisionError),
+        Judges({"slow": slow}) as judges,
+        judges.session(["slow"], Clock()) as session,
+    ):
+        for place in range(4):
+            session.submit(*batch(place, 1))
+        while not calls:
+            time.sleep(0.001)
+        raise ZeroDivisionError
     assert calls == ended == ["0"]
 
 
@@ -181,10 +188,13 @@ def test_a_keyboard_interrupt_does_not_wait_for_a_reward_that_hangs():
         return number(images, prompts)
 
     start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), Judges({"hanging": hanging}) as judges:
-        with judges.session(["hanging"], Clock()) as session:
-            session.submit(*batch(0, 1))
-            raise KeyboardInterrupt
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Judges({"hanging": hanging}) as judges,
+        judges.session(["hanging"], Clock()) as session,
+    ):
+        session.submit(*batch(0, 1))
+        raise KeyboardInterrupt
     assert time.monotonic() - start < 5
     hang.set()
 
