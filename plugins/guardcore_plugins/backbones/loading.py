@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from guardcore import GuardcoreError
 from guardcore_plugins.backbones.full import FullTuning
 from guardcore_plugins.backbones.lora import LoraTuning
-from guardcore_plugins.backbones.plugin import SD3Options
+from guardcore_plugins.backbones.options import ModelOptions
 from guardcore_plugins.backbones.quiet import first_line, quiet
 from guardcore_plugins.backbones.source import absent_components, check_directory, locate
 from guardcore_plugins.backbones.tuning import Tuning
@@ -20,7 +20,7 @@ SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 OPTIONAL_COMPONENTS = ("text_encoder_3", "tokenizer_3", "image_encoder", "feature_extractor")
 
 
-def load(pipeline_class: Any, options: SD3Options) -> tuple[Any, Tuning]:
+def load(pipeline_class: Any, options: ModelOptions) -> tuple[Any, Tuning]:
     """Return the pipeline on its device and what of its transformer is trained.
 
     Adapters start from torch's global generator, on the CPU: one draw for every device.
@@ -38,7 +38,7 @@ def load(pipeline_class: Any, options: SD3Options) -> tuple[Any, Tuning]:
     return pipeline, tuning
 
 
-def _tuning(pipeline: Any, options: SD3Options, directory: Path) -> Tuning:
+def _tuning(pipeline: Any, options: ModelOptions, directory: Path) -> Tuning:
     lora = options.lora
     if lora is None:
         return FullTuning(pipeline, directory)

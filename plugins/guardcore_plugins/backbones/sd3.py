@@ -18,7 +18,7 @@ from torch.nn import Module, Parameter
 
 from guardcore import Condition, Prompt, Schedule, promote
 from guardcore_plugins.backbones.embeddings import Embedding, EmbeddingCache
-from guardcore_plugins.backbones.plugin import SD3Options
+from guardcore_plugins.backbones.options import SD3Options
 from guardcore_plugins.backbones.quiet import quiet
 from guardcore_plugins.backbones.schedules import pipeline_schedule
 from guardcore_plugins.backbones.tuning import Tuning

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-EMBEDDED = {"tiny-sd3": ("tiny_world", "sd3")}
+EMBEDDED = {"tiny-sd3": ("tiny_world", "sd3"), "tiny-flux": ("tiny_world", "flux")}
 """Reserved model names and their directories inside ``guardcore_plugins``."""
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")

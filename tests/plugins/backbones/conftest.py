@@ -25,7 +25,8 @@ from transformers import (
 )
 
 from guardcore import Prompt, ode_step
-from guardcore_plugins.backbones.plugin import SD3Options, sd3
+from guardcore_plugins.backbones.options import SD3Options
+from guardcore_plugins.backbones.plugin import sd3
 from guardcore_plugins.backbones.sd3 import SD3
 
 CORPUS = ["a red circle left of two blue squares", 'the number "407"', "three green triangles"]

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from guardcore import Backbone, Condition, Prompt
 from guardcore_plugins.backbones import embeddings
-from guardcore_plugins.backbones.plugin import SD3Options, sd3
+from guardcore_plugins.backbones.options import SD3Options
+from guardcore_plugins.backbones.plugin import sd3
 
 SHORT = "a red circle"
 LONG = "a red circle left of two blue squares and " * 8
@@ -149,7 +150,8 @@ def test_loading_encoding_and_velocity_print_nothing(models_on_disk, tmp_path):
     script = f"""
 import torch
 from guardcore import Prompt
-from guardcore_plugins.backbones.plugin import SD3Options, sd3
+from guardcore_plugins.backbones.options import SD3Options
+from guardcore_plugins.backbones.plugin import sd3
 for model in {[str(path) for path in models_on_disk.values()]!r}:
     for lora in ({{}}, None):
         backbone = sd3(SD3Options(model=model, device="cpu", dtype="bfloat16", lora=lora))
