@@ -19,6 +19,7 @@ from torch.nn import Module, Parameter
 from guardcore import Condition, Prompt, Schedule
 from guardcore_plugins.backbones.conditions import check_rows, prompt_tensors
 from guardcore_plugins.backbones.embeddings import Embedding, EmbeddingCache
+from guardcore_plugins.backbones.exporting import write_export
 from guardcore_plugins.backbones.guidance import GuidanceScale
 from guardcore_plugins.backbones.images import decode_latents
 from guardcore_plugins.backbones.options import FluxOptions
@@ -146,6 +147,10 @@ class Flux:
             GuardcoreError: Nothing is there, or it doesn't fit this model.
         """
         self._tuning.load(directory)
+
+    def export(self, directory: Path, to: str) -> str:
+        """Write what was trained as ``diffusers``, ``comfyui`` or ``merged``; return its use."""
+        return write_export(self.pipeline, self._tuning, self._options, directory, to)
 
     @property
     def _entry(self) -> Tensor:

@@ -74,6 +74,11 @@ def absent_components(directory: Path, names: tuple[str, ...]) -> list[str]:
     return [name for name in names if not _is_present(index.get(name))]
 
 
+def present_components(directory: Path) -> list[str]:
+    """Return the components of the pipeline in ``directory``."""
+    return [name for name, entry in _index(directory).items() if _is_present(entry)]
+
+
 def _means_a_path(model: str, path: Path) -> bool:
     """Whether ``model`` is written as a path, or leads through a directory that exists.
 
