@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from guardcore import Prompt
 from guardcore_plugins.backbones.options import FluxOptions
+from runs import rows, run
 
 TOLERANCE = 1e-4
 SHORT = "a red circle"
@@ -151,6 +152,25 @@ def test_a_flux_without_t5_is_refused_and_diffusers_cannot_draw_with_one(
         bare(prompt=SHORT, height=64, width=64, num_inference_steps=1)
     with pytest.raises(ValidationError, match="was saved without text_encoder_2, which the pipeli"):
         FluxOptions(model=str(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_run_passes_the_preflight_and_leaves_a_lora_for_diffusers(
+    dtype, models_on_disk, judge, tmp_path
+):
+    backbone = {
+        "use": "flux",
+        "model": str(models_on_disk["flux"]),
+        "max_sequence_length": 32,
+        "dtype": dtype,
+        "device": "cpu",
+        "lora": {"rank": 2, "alpha": 4},
+    }
+    outcome = run(tmp_path / "run", backbone=backbone, train={"iterations": 2})
+    assert outcome.finished
+    first = [row for row in rows(tmp_path / "run", "steps") if row["update"] == 1]
+    assert {row["ratio_mean"] for row in first} == {1.0}
+    judge("flux").load_lora_weights(tmp_path / "run" / "adapter")
 
 
 @pytest.mark.gpu
