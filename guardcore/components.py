@@ -31,8 +31,10 @@ class PromptSource(Protocol):
 class Backbone(Protocol):
     """A flow-matching image model.
 
-    Two optional methods: ``guidance(scale)``, a context manager under which guidance has another
-    scale (needed for ``evaluate.guidance_scale``), and ``blocks()``, the modules to shard.
+    Optional methods: ``guidance(scale)``, a context manager under which guidance has another
+    scale (needed for ``evaluate.guidance_scale``); ``blocks()``, the modules to shard;
+    ``export(directory, to) -> str``, which writes what was trained in the format named ``to`` and
+    returns how that is loaded, in one line (needed for ``guardcore export``).
     """
 
     def encode(self, prompts: Sequence[Prompt], height: int, width: int) -> Condition:

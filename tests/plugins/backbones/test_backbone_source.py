@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from guardcore import GuardcoreError
 from guardcore_plugins.backbones import loading
-from guardcore_plugins.backbones.plugin import SD3Options
+from guardcore_plugins.backbones.options import SD3Options
 from guardcore_plugins.backbones.source import check_model, locate
 
 PIPELINE = "StableDiffusion3Pipeline"
@@ -56,7 +56,8 @@ def test_a_missing_directory_is_named(path, tmp_path, monkeypatch):
 
 def test_a_bare_word_is_told_what_there_is():
     assert message("tiny-sd4") == (
-        "'tiny-sd4' is neither a directory nor a hub name (owner/name); embedded models: tiny-sd3"
+        "'tiny-sd4' is neither a directory nor a hub name (owner/name); "
+        "embedded models: tiny-sd3, tiny-flux"
     )
 
 
