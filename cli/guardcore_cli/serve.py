@@ -103,12 +103,12 @@ def _check_extra() -> None:
 def _scorer(name: str) -> Scorer:
     """Return what calls a reward and checks its numbers as a run does."""
 
-    def score(reward: Reward, images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
-        from guardcore.scoring import score_images
+    def scorer(reward: Reward, images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        from guardcore.scoring import score
 
-        return score_images({name: reward}, images, prompts)[name]
+        return score(name, reward, images, prompts)
 
-    return score
+    return scorer
 
 
 def _say(text: str) -> None:
