@@ -120,6 +120,8 @@ class Objective:
 def _call(who: str, component: Callable[..., _T], *arguments: object) -> _T:
     try:
         return component(*arguments)
+    except torch.OutOfMemoryError:  # fewer rows may fit
+        raise
     except Exception as error:
         raise ComponentError(f"{who} raised {type(error).__name__}: {error}") from error
 

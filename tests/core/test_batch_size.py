@@ -156,6 +156,19 @@ def test_a_reward_out_of_memory_is_named_in_the_warning(tmp_path, caplog):
     assert [row["batch_size"] for row in metrics(tmp_path)] == [4] * 4
 
 
+def test_a_penalty_out_of_memory_is_no_broken_penalty(tmp_path):
+    def large(options: Options):
+        def penalty(context):
+            if len(context.x_next) > 4:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
+            return torch.zeros_like(context.step.sigma)
+
+        return penalty
+
+    run(tmp_path, host=toy_host(large=("penalties", large)), penalty=["large"], **SECTIONS)
+    assert [row["batch_size"] for row in metrics(tmp_path)] == [4] * 4
+
+
 def test_what_was_begun_is_undone_before_it_is_done_again():
     order, batch_size = [], BatchSize(4)
 
