@@ -31,8 +31,10 @@ class PromptSource(Protocol):
 class Backbone(Protocol):
     """A flow-matching image model.
 
-    Two optional methods: ``guidance(scale)``, a context manager under which guidance has another
-    scale (needed for ``evaluate.guidance_scale``), and ``blocks()``, the modules to shard.
+    Three optional methods: ``guidance(scale)``, a context manager under which guidance has another
+    scale (needed for ``evaluate.guidance_scale``); ``blocks()``, the modules to shard; and
+    ``prepare(texts)``, which is told, before the first iteration and before an evaluation, the
+    texts that ``encode`` will be asked for, lazily and with repetitions.
     """
 
     def encode(self, prompts: Sequence[Prompt], height: int, width: int) -> Condition:

@@ -17,7 +17,7 @@ from guardcore.errors import GuardcoreError
 from guardcore.plan import micro_batches
 from guardcore.prompt import Prompt
 from guardcore.rollout import decode, denoise
-from guardcore.run import Run
+from guardcore.run import Run, prepare_prompts
 from guardcore.scoring import score_images
 
 
@@ -65,6 +65,7 @@ def evaluate(run: Run) -> Evaluation:
     settings, source = run.config.evaluate, run.eval_prompts
     number = settings.num_images or len(source)
     prompts = held_out(source, number)
+    prepare_prompts(run.backbone, prompts)
     images, scores = [], []
     with guided(run, settings.guidance_scale):
         for batch in micro_batches(number, run.config.rollout.batch_size):

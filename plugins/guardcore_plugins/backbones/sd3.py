@@ -5,8 +5,9 @@ Left out: skip-layer guidance and IP adapters, because nobody trains with them.
 
 from __future__ import annotations
 
+import itertools
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +18,12 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 
 from guardcore import Condition, Prompt, Schedule, promote
-from guardcore_plugins.backbones.embeddings import Embedding, EmbeddingCache
+from guardcore_plugins.backbones.embeddings import Embedding
 from guardcore_plugins.backbones.options import SD3Options
 from guardcore_plugins.backbones.quiet import quiet
 from guardcore_plugins.backbones.schedules import pipeline_schedule
+from guardcore_plugins.backbones.text_encoders import TextEmbeddings
 from guardcore_plugins.backbones.tuning import Tuning
-
-DECODED_TOGETHER = 16  # images; the activations of more leave the cache (docs/performance.md)
 
 
 class SD3:
@@ -40,7 +40,7 @@ class SD3:
         self._tuning = tuning
         self._options = options
         self._guidance_scale = options.guidance_scale
-        self._embeddings = EmbeddingCache(self._encode_text)
+        self._embeddings = TextEmbeddings(pipeline, self._encode_text, options, self.device)
         self._last: tuple[weakref.ref[Condition], Embedding] | None = None
 
     @property
@@ -61,6 +61,7 @@ class SD3:
         self.latent_shape(height, width)
         if not prompts:
             raise ValueError("encode received no prompts")
+        self.prepare(prompt.text for prompt in prompts)
         rows = [self._embeddings(prompt.text) for prompt in prompts]
         embeds, pooled = (torch.cat(part).to(self.device) for part in zip(*rows, strict=True))
         tensors = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
@@ -69,6 +70,10 @@ class SD3:
             tensors["negative_prompt_embeds"] = negative_embeds.expand_as(embeds)
             tensors["negative_pooled_prompt_embeds"] = negative_pooled.expand_as(pooled)
         return Condition(tensors, height, width)
+
+    def prepare(self, texts: Iterable[str]) -> None:
+        """Embed texts that will be asked for, while text encoders are loaded once."""
+        self._embeddings.prepare(itertools.chain([self._options.negative_prompt], texts))
 
     def schedule(self, steps: int, height: int, width: int) -> Schedule:
         """Return the sigmas ``[steps+1]`` (float32) that diffusers' pipeline would follow."""
@@ -130,9 +135,8 @@ class SD3:
         """Return images ``[B, 3, H, W]`` in [0, 1], float32, of latents ``[B, C, h, w]``."""
         vae = self.pipeline.vae
         x = x.to(self.device, vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
-        parts = [
-            vae.decode(part, return_dict=False)[0] for part in torch.split(x, DECODED_TOGETHER)
-        ]
+        together = torch.split(x, self._options.decode_batch)
+        parts = [vae.decode(part, return_dict=False)[0] for part in together]
         return (torch.cat(parts).float() * 0.5 + 0.5).clamp(0, 1)
 
     def trainable(self) -> Mapping[str, Parameter]:
@@ -195,7 +199,7 @@ class SD3:
     @cached_property
     def _negative(self) -> Embedding:
         """The negative prompt's embedding, on the device."""
-        embedding = self._encode_text(self._options.negative_prompt)
+        embedding = self._embeddings(self._options.negative_prompt)
         return tuple(tensor.to(self.device) for tensor in embedding)
 
     @torch.no_grad()

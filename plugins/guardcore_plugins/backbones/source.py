@@ -14,6 +14,9 @@ from pathlib import Path
 EMBEDDED = {"tiny-sd3": ("tiny_world", "sd3"), "tiny-flux": ("tiny_world", "flux")}
 """Reserved model names and their directories inside ``guardcore_plugins``."""
 
+LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
+"""What diffusers and peft call a LoRA's file in its directory."""
+
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = ("*.safetensors", "*.bin")
 
@@ -46,6 +49,23 @@ def check_model(model: str, pipeline: str) -> None:
         )
 
 
+def locate_lora(path: str) -> Path | None:
+    """Return the file of a LoRA given by its file or directory; None if there is none."""
+    given = Path(path).expanduser()
+    candidates = [given, *(given / name for name in LORA_FILES)]
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def check_lora(path: str) -> None:
+    """Check that a LoRA is where ``path`` says.
+
+    Raises:
+        ValueError: One line.
+    """
+    if locate_lora(path) is None:
+        raise ValueError(f"{path} is neither a LoRA file nor a directory with {LORA_FILES[0]}")
+
+
 def check_directory(directory: Path, pipeline: str) -> None:
     """Check that ``directory`` holds a whole diffusers ``pipeline``.
 
@@ -60,6 +80,11 @@ def absent_components(directory: Path, names: tuple[str, ...]) -> list[str]:
     """Return those of ``names`` that the pipeline in ``directory`` was saved without."""
     index = _index(directory)
     return [name for name in names if not _is_present(index.get(name))]
+
+
+def component_names(directory: Path, prefix: str) -> list[str]:
+    """Return the names in the pipeline's index that start with ``prefix``."""
+    return [name for name in _index(directory) if name.startswith(prefix)]
 
 
 def _means_a_path(model: str, path: Path) -> bool:
