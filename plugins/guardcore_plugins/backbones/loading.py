@@ -9,7 +9,6 @@ import torch
 from safetensors import SafetensorError
 
 from guardcore import GuardcoreError
-from guardcore_plugins.backbones.checkpointing import enable_checkpointing
 from guardcore_plugins.backbones.full import FullTuning
 from guardcore_plugins.backbones.half_gradients import rescale_gradients
 from guardcore_plugins.backbones.kernels import compile_blocks, set_attention
@@ -57,7 +56,7 @@ def equip(pipeline: Any, tuning: Tuning, options: ModelOptions, device: torch.de
     """Bring a pipeline to its device, and apply what trades time for memory."""
     network = pipeline.transformer
     if options.gradient_checkpointing:
-        enable_checkpointing(network)
+        network.enable_gradient_checkpointing()  # acts in evaluation mode, too
     if options.attention is not None:
         set_attention(network, options.attention)
     if options.vae_tiling:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
 from torch.nn import Module, ModuleList
+from torch.utils.checkpoint import checkpoint
 
 _HOOK = "group_offloading"  # diffusers' name for it
 
@@ -17,8 +20,8 @@ def repeated_blocks(network: Module) -> Sequence[Module]:
     return [block for members in lists for block in members]
 
 
-def offload_blocks(network: Module, device: torch.device) -> None:
-    """Put the network on ``device``, except its blocks' frozen weights.
+def offload_blocks(network: Any, device: torch.device) -> None:
+    """Put the network on ``device``, except its blocks' frozen weights; checkpoint its blocks.
 
     diffusers' group offloading, a group a block, copies those to the device before the block's
     forward and back after it. Without its prefetching: that follows the order of a forward, and a
@@ -35,26 +38,59 @@ def offload_blocks(network: Module, device: torch.device) -> None:
         if id(tensor) not in held:
             tensor.data = tensor.data.to(device)
     for block in blocks:
-        trained = [p for p in block.parameters() if p.requires_grad]
         apply_group_offloading(block, device, offload_type="block_level", num_blocks_per_group=1)
-        _keep_on_device(block, trained, device)
+        _keep_on_device(block, device)
+    network.enable_gradient_checkpointing(_OffloadedBackward())
 
 
-def offload_groups(network: Module) -> Iterable[Any]:
-    """Yield diffusers' groups, one a block that is offloaded."""
-    for block in repeated_blocks(network):
-        registry = getattr(block, "_diffusers_hook", None)
-        hook = registry.get_hook(_HOOK) if registry is not None else None
-        if hook is not None:
-            yield hook.group
+def offload_group(block: Any) -> Any:
+    """Return diffusers' group of an offloaded block."""
+    return block._diffusers_hook.get_hook(_HOOK).group
 
 
-def _keep_on_device(
-    block: Any, trained: Sequence[torch.nn.Parameter], device: torch.device
-) -> None:
+def _keep_on_device(block: Module, device: torch.device) -> None:
     """Take what is trained, and buffers, out of a block's group."""
-    group = block._diffusers_hook.get_hook(_HOOK).group
+    group = offload_group(block)
     group.parameters = [p for p in block.parameters() if not p.requires_grad]
     group.modules, group.buffers = [], []
+    trained = [p for p in block.parameters() if p.requires_grad]
     for tensor in (*trained, *block.buffers()):
         tensor.data = tensor.data.to(device)
+
+
+class _OffloadedBackward:
+    """Gradient checkpointing of blocks whose weights leave after their forward.
+
+    A block that is computed again is followed at once by its own backward pass, which multiplies
+    by the frozen weights themselves, not by a saved copy. So it keeps them on the device until
+    the backward pass reaches the block before it; the first block's leave after the next forward.
+    """
+
+    def __init__(self) -> None:
+        self._group: Any = None
+
+    def __call__(self, block: Any, *inputs: Any) -> Any:
+        """Run a block; in the backward pass, run it again."""
+        runs = count()
+
+        def run(*inputs: Any) -> Any:
+            return self._again(block, *inputs) if next(runs) else block(*inputs)
+
+        return checkpoint(run, *inputs, use_reentrant=False)
+
+    def _again(self, block: Any, *inputs: Any) -> Any:
+        if self._group is not None:
+            self._group.offload_()
+        self._group = offload_group(block)
+        with _staying(self._group):
+            return block(*inputs)
+
+
+@contextmanager
+def _staying(group: Any) -> Iterator[None]:
+    """Inside, the group's weights do not leave the device."""
+    group.offload_ = lambda: None
+    try:
+        yield
+    finally:
+        del group.offload_
