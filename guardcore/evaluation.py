@@ -18,7 +18,7 @@ from guardcore.errors import GuardcoreError
 from guardcore.plan import micro_batches
 from guardcore.prompt import Prompt
 from guardcore.rollout import decode, denoise
-from guardcore.run import Run
+from guardcore.run import Run, prepare_prompts
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +65,7 @@ def evaluate(run: Run) -> Evaluation:
     if run.eval_prompts is None:
         raise GuardcoreError("prompts.eval: not given, so there is nothing to evaluate on")
     prompts = held_out(run.eval_prompts, run.config.evaluate.num_images or len(run.eval_prompts))
+    prepare_prompts(run.backbone, prompts)
     batch_size = run.batch_size.copy()
     return with_room(batch_size, lambda: _evaluate(run, prompts, batch_size.size))
 

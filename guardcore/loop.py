@@ -29,7 +29,7 @@ from guardcore.prompt import Prompt
 from guardcore.registry import Registry
 from guardcore.reporting import report_evaluation, report_iteration, report_run
 from guardcore.rollout import decode, denoise
-from guardcore.run import Run, prepared
+from guardcore.run import Run, coming_prompts, prepare_prompts, prepared
 from guardcore.run_directory import RunDirectory
 from guardcore.signals import StopRequest
 from guardcore.trajectory import Trajectory
@@ -108,6 +108,7 @@ def _recorded(config: RunConfig, binding: Binding, record: RunDirectory, resume:
         try:
             with StopRequest(_announce) as stop:
                 record.open(resolved(config, binding), binding)
+                prepare_prompts(run.backbone, coming_prompts(run))
                 return _run(run, record, resume, stop)
         except Exception as error:
             record.write_error(error)

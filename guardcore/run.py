@@ -17,6 +17,8 @@ from guardcore.config import RunConfig
 from guardcore.errors import GuardcoreError
 from guardcore.judges import Judges, Session
 from guardcore.objective import Objective
+from guardcore.plan import draw_prompts
+from guardcore.prompt import Prompt
 
 
 class Trackers:
@@ -113,6 +115,25 @@ def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
                 config.rollout.batch_size, config.rollout.out_of_memory == "halve"
             ),
         )
+
+
+def prepare_prompts(backbone: Backbone, prompts: Iterable[Prompt]) -> None:
+    """Tell a backbone that wants to know which prompts will come."""
+    prepare = getattr(backbone, "prepare", None)
+    if prepare is not None:
+        prepare(prompt.text for prompt in prompts)
+
+
+def coming_prompts(run: Run) -> Iterator[Prompt]:
+    """Yield every prompt that training and its evaluations will draw, with repetitions."""
+    config = run.config
+    for iteration in range(1, config.train.iterations + 1):
+        number = len(run.train_prompts)
+        for chosen in draw_prompts(number, config.rollout.groups, config.seed, iteration):
+            yield run.train_prompts[chosen]
+    if run.eval_prompts is not None:
+        number = config.evaluate.num_images or len(run.eval_prompts)
+        yield from (run.eval_prompts[place] for place in range(min(number, len(run.eval_prompts))))
 
 
 def _prompts(bound: Bound) -> PromptSource:

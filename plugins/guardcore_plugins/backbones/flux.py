@@ -6,7 +6,7 @@ adapters and control nets, because nobody trains with them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch.nn import Module, Parameter
 
 from guardcore import Condition, Prompt, Schedule
 from guardcore_plugins.backbones.conditions import check_rows, prompt_tensors
-from guardcore_plugins.backbones.embeddings import Embedding, EmbeddingCache
+from guardcore_plugins.backbones.embeddings import Embedding
 from guardcore_plugins.backbones.exporting import write_export
 from guardcore_plugins.backbones.guidance import GuidanceScale
 from guardcore_plugins.backbones.images import decode_latents
@@ -27,6 +27,7 @@ from guardcore_plugins.backbones.packing import position_ids, unpack
 from guardcore_plugins.backbones.precision import arithmetic
 from guardcore_plugins.backbones.quiet import quiet
 from guardcore_plugins.backbones.schedules import pipeline_schedule
+from guardcore_plugins.backbones.text_encoders import TextEmbeddings
 from guardcore_plugins.backbones.tuning import Tuning
 
 
@@ -45,7 +46,7 @@ class Flux:
         self._tuning = tuning
         self._options = options
         self._guidance = GuidanceScale(options.guidance_scale)
-        self._embeddings = EmbeddingCache(self._encode_text)
+        self._embeddings = TextEmbeddings(pipeline, self._encode_text, options, self.device)
 
     @property
     def device(self) -> torch.device:
@@ -62,8 +63,13 @@ class Flux:
             ValueError: No prompts, or a size that the model can't draw.
         """
         self._grid(height, width)
+        self.prepare(prompt.text for prompt in prompts)
         tensors = prompt_tensors(self._embeddings, prompts, self.device)
         return Condition(tensors, height, width)
+
+    def prepare(self, texts: Iterable[str]) -> None:
+        """Embed texts that will be asked for, while text encoders are loaded once."""
+        self._embeddings.prepare(texts)
 
     def schedule(self, steps: int, height: int, width: int) -> Schedule:
         """Return the sigmas ``[steps+1]`` (float32) that diffusers' pipeline would follow."""
@@ -114,7 +120,7 @@ class Flux:
     def decode(self, x: Tensor, condition: Condition) -> Tensor:
         """Return images ``[B, 3, H, W]`` in [0, 1], float32, of latents ``[B, tokens, 4·C]``."""
         latents = unpack(x, *self._grid(condition.height, condition.width))
-        return decode_latents(self.pipeline.vae, latents, self.device)
+        return decode_latents(self.pipeline.vae, latents, self.device, self._options.decode_batch)
 
     def trainable(self) -> Mapping[str, Parameter]:
         """Return the adapters' factors, or all of the transformer; float32."""

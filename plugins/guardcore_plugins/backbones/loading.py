@@ -10,13 +10,18 @@ from safetensors import SafetensorError
 
 from guardcore import GuardcoreError
 from guardcore_plugins.backbones.full import FullTuning
+from guardcore_plugins.backbones.half_gradients import rescale_gradients
+from guardcore_plugins.backbones.kernels import compile_blocks, set_attention
 from guardcore_plugins.backbones.lora import LoraTuning
+from guardcore_plugins.backbones.offloading import offload_blocks
 from guardcore_plugins.backbones.options import ModelOptions
+from guardcore_plugins.backbones.quantisation import check_available, load_quantised
 from guardcore_plugins.backbones.quiet import first_line, quiet
 from guardcore_plugins.backbones.source import (
     OPTIONAL,
     absent_components,
     check_directory,
+    component_names,
     locate,
 )
 from guardcore_plugins.backbones.tuning import Tuning
@@ -35,18 +40,52 @@ def load(pipeline_class: Any, options: ModelOptions) -> tuple[Any, Tuning]:
     device, dtype = pick_device(options.device), getattr(torch, options.dtype)
     directory = fetch(options.model, pipeline_class)
     dtypes = {"default": dtype, "transformer": dtype if options.lora else torch.float32}
-    pipeline = load_pipeline(directory, pipeline_class, dtypes)
+    given: dict[str, Any] = {}
+    if options.text_encoders == "cache":
+        given |= dict.fromkeys(component_names(directory, "text_encoder"))
+    if options.quantization is not None:
+        check_available(device)
+        given["transformer"] = load_quantised(directory, options.quantization, dtype, device)
+    pipeline = load_pipeline(directory, pipeline_class, dtypes, **given)
     tuning = _tuning(pipeline, options, directory)
-    with quiet():
-        pipeline.to(device)
+    equip(pipeline, tuning, options, device)
     return pipeline, tuning
+
+
+def equip(pipeline: Any, tuning: Tuning, options: ModelOptions, device: torch.device) -> None:
+    """Bring a pipeline to its device, and apply what trades time for memory."""
+    network = pipeline.transformer
+    if options.gradient_checkpointing:
+        network.enable_gradient_checkpointing()  # acts in evaluation mode, too
+    if options.attention is not None:
+        set_attention(network, options.attention)
+    if options.vae_tiling:
+        pipeline.vae.enable_tiling()
+    if options.dtype == "float16":
+        rescale_gradients(network, tuning.trainable().values())
+    if options.offload is not None:
+        offload_blocks(network, device)
+    _move(pipeline, network if options.offload or options.quantization else None, device)
+    for parameter in tuning.trainable().values():
+        parameter.data = parameter.data.to(device)
+    if options.compile:
+        compile_blocks(network, device)
+
+
+def _move(pipeline: Any, placed: Any, device: torch.device) -> None:
+    """Move a pipeline's modules, except the one that is placed already."""
+    for component in pipeline.components.values():
+        if isinstance(component, torch.nn.Module) and component is not placed:
+            with quiet():
+                component.to(device)
 
 
 def _tuning(pipeline: Any, options: ModelOptions, directory: Path) -> Tuning:
     lora = options.lora
     if lora is None:
         return FullTuning(pipeline, directory)
-    return LoraTuning(pipeline, lora.rank, lora.alpha, lora.targets)
+    start = Path(lora.start).expanduser() if lora.start is not None else None
+    return LoraTuning(pipeline, lora.rank, lora.alpha, lora.targets, start)
 
 
 def pick_device(name: str) -> torch.device:
@@ -86,13 +125,16 @@ def fetch(model: str, pipeline_class: Any) -> Path:
         ) from error
 
 
-def load_pipeline(directory: Path, pipeline_class: Any, dtypes: dict[str, torch.dtype]) -> Any:
+def load_pipeline(
+    directory: Path, pipeline_class: Any, dtypes: dict[str, torch.dtype], **given: Any
+) -> Any:
     """Load a pipeline to the CPU, frozen and in evaluation mode.
 
     Args:
         directory: What ``save_pretrained`` wrote.
         pipeline_class: diffusers' class.
         dtypes: Per component name, and under ``"default"``.
+        **given: Components that are loaded already, or None for those to leave out.
 
     Raises:
         GuardcoreError: A file is missing, damaged or of another model.
@@ -101,10 +143,10 @@ def load_pipeline(directory: Path, pipeline_class: Any, dtypes: dict[str, torch.
         check_directory(directory, pipeline_class.__name__)
         # diffusers wants an explicit None for what the directory was saved without
         optional = OPTIONAL[pipeline_class.__name__]
-        absent = dict.fromkeys(absent_components(directory, optional))
+        given = dict.fromkeys(absent_components(directory, optional)) | given
         with quiet():
             # torch_dtype, not dtype: diffusers before 0.39 knows no other name
-            pipeline = pipeline_class.from_pretrained(directory, torch_dtype=dtypes, **absent)
+            pipeline = pipeline_class.from_pretrained(directory, torch_dtype=dtypes, **given)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise GuardcoreError(
             f"backbone.model: cannot load {directory}: {first_line(error)}"

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import Linear, Parameter
 
 from guardcore import GuardcoreError
-from guardcore_plugins.backbones.quiet import first_line, quiet
+from guardcore_plugins.backbones.lora_file import LoraFile
+from guardcore_plugins.backbones.quiet import quiet
 from guardcore_plugins.backbones.tuning import check_fit, copy_into
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 _ADAPTER = "default"
-_PREFIX = "transformer."
 
 
 class LoraTuning:
@@ -29,12 +27,20 @@ class LoraTuning:
         rank: Rank of each adapter.
         alpha: The adapter's output is scaled by ``alpha/rank``.
         targets: Ends of the names of the linear layers to adapt.
+        start: A LoRA to start from, file or directory; the reference is then the model with it.
 
     Raises:
-        GuardcoreError: A target that no layer's name ends in.
+        GuardcoreError: A target that no layer's name ends in, or a start that does not fit.
     """
 
-    def __init__(self, pipeline: Any, rank: int, alpha: float, targets: Sequence[str]) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        rank: int,
+        alpha: float,
+        targets: Sequence[str],
+        start: Path | None = None,
+    ) -> None:
         self.network = pipeline.transformer
         self._save_lora_weights = pipeline.save_lora_weights
         self._rank, self._alpha, self._targets = rank, alpha, list(targets)
@@ -48,6 +54,10 @@ class LoraTuning:
         for parameter in self._parameters.values():
             # peft gives adapters the base's precision; in half, a step of 1e-4 would round away
             parameter.data = parameter.data.float()
+        self._initial: dict[str, Tensor] | None = None
+        if start is not None:
+            self._copy_from(LoraFile.read(start))
+            self._initial = {name: p.detach().clone() for name, p in self._parameters.items()}
 
     def _add_adapter(self) -> None:
         """Start as Flow-GRPO does: A gaussian from torch's global generator, B zero."""
@@ -71,12 +81,31 @@ class LoraTuning:
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """Switch the adapters off inside."""
-        self._switch(False)
+        """Switch the adapters off inside; where they started from a LoRA, back to that."""
+        trained = {name: parameter.data for name, parameter in self._parameters.items()}
+        self._enter_reference()
         try:
             yield
         finally:
-            self._switch(True)
+            if self._initial is None:
+                self._switch(True)
+            else:
+                self._point(trained)
+
+    def _enter_reference(self) -> None:
+        if self._initial is None:
+            self._switch(False)
+        else:
+            self._initial = {
+                name: tensor.to(self._parameters[name].device)
+                for name, tensor in self._initial.items()
+            }
+            self._point(self._initial)
+
+    def _point(self, tensors: Mapping[str, Tensor]) -> None:
+        """Exchange storages, not values: a graph that waits for its backward keeps its own."""
+        for name, parameter in self._parameters.items():
+            parameter.data = tensors[name]
 
     def _switch(self, on: bool) -> None:
         """As ``network.disable_adapters`` and ``enable_adapters``, without their search."""
@@ -106,17 +135,17 @@ class LoraTuning:
         Raises:
             GuardcoreError: There is none, or it doesn't fit.
         """
-        path = directory / LORA_FILE
-        tensors, metadata = _read_safetensors(path)
-        state = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
-        check_fit(path, state, self._parameters)
-        alpha = float(metadata.get(f"{_PREFIX}lora_alpha", self._rank))
+        self._copy_from(LoraFile.read(directory))
+
+    def _copy_from(self, file: LoraFile) -> None:
+        check_fit(file.path, file.factors, self._parameters)
+        alpha = self._rank if file.alpha is None else file.alpha
         if alpha != self._alpha:
             raise GuardcoreError(
-                f"{path} was trained with alpha {alpha:g}, the backbone has {self._alpha:g}; "
+                f"{file.path} was trained with alpha {alpha:g}, the backbone has {self._alpha:g}; "
                 f"set backbone.lora.alpha={alpha:g}"
             )
-        copy_into(self._parameters, state)
+        copy_into(self._parameters, file.factors)
 
 
 def _check_targets(network: Any, targets: Sequence[str]) -> None:
@@ -127,13 +156,3 @@ def _check_targets(network: Any, targets: Sequence[str]) -> None:
                 f"backbone.lora.targets: no linear layer of {type(network).__name__} "
                 f"ends in {target!r}"
             )
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return a LoRA file's tensors and what diffusers keeps of its configuration."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
-        raise GuardcoreError(f"cannot read a LoRA from {path}: {first_line(error)}") from error

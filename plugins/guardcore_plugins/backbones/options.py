@@ -10,7 +10,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from guardcore import Options
-from guardcore_plugins.backbones.source import check_model
+from guardcore_plugins.backbones.memory_options import MemoryOptions
+from guardcore_plugins.backbones.source import check_lora, check_model
 
 # Both streams of the joint attention, as Flow-GRPO adapts them. Matched as suffixes, so that the
 # image-only attn2 of SD3.5's dual blocks stays as it is.
@@ -48,9 +49,21 @@ class LoraOptions(Options):
     rank: int = Field(default=32, ge=1, description="Rank of each adapter's two factors.")
     alpha: float = Field(default=64, gt=0, description="Adapter output is scaled by alpha/rank.")
     targets: tuple[str, ...] = Field(min_length=1, description=_TARGETS)
+    start: str | None = Field(
+        default=None,
+        description="LoRA to start from, of the same rank, alpha and layers: a .safetensors file "
+        "or its directory, in diffusers' or peft's naming. The reference is the model with it.",
+    )
+
+    @field_validator("start")
+    @classmethod
+    def _start_is_there(cls, start: str | None) -> str | None:
+        if start is not None:
+            check_lora(start)
+        return start
 
 
-class ModelOptions(Options):
+class ModelOptions(MemoryOptions):
     """A model in the format of one of diffusers' pipelines.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +20,13 @@ def quiet(bars: bool = False) -> Iterator[None]:
     from diffusers.utils import logging as diffusers_log
     from transformers.utils import logging as transformers_log
 
+    # where it is installed, its import warns of a kernel that nothing here uses
+    bitsandbytes = logging.getLogger("bitsandbytes")
+    level = bitsandbytes.level
     logs: tuple[Any, ...] = (diffusers_log, transformers_log)
     before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
     try:
+        bitsandbytes.setLevel(logging.ERROR)
         for log in logs:
             log.set_verbosity_error()
             if not bars:
@@ -30,6 +35,7 @@ def quiet(bars: bool = False) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        bitsandbytes.setLevel(level)
         for log, verbosity, had_bars in before:
             log.set_verbosity(verbosity)
             if had_bars:

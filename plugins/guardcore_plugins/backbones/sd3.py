@@ -5,8 +5,9 @@ Left out: skip-layer guidance and IP adapters, because nobody trains with them.
 
 from __future__ import annotations
 
+import itertools
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch.nn import Module, Parameter
 
 from guardcore import Condition, Prompt, Schedule, promote
 from guardcore_plugins.backbones.conditions import check_rows, prompt_tensors
-from guardcore_plugins.backbones.embeddings import Embedding, EmbeddingCache
+from guardcore_plugins.backbones.embeddings import Embedding
 from guardcore_plugins.backbones.exporting import write_export
 from guardcore_plugins.backbones.guidance import GuidanceScale
 from guardcore_plugins.backbones.images import decode_latents
@@ -26,6 +27,7 @@ from guardcore_plugins.backbones.options import SD3Options
 from guardcore_plugins.backbones.precision import arithmetic
 from guardcore_plugins.backbones.quiet import quiet
 from guardcore_plugins.backbones.schedules import pipeline_schedule
+from guardcore_plugins.backbones.text_encoders import TextEmbeddings
 from guardcore_plugins.backbones.tuning import Tuning
 
 
@@ -43,7 +45,7 @@ class SD3:
         self._tuning = tuning
         self._options = options
         self._guidance = GuidanceScale(options.guidance_scale)
-        self._embeddings = EmbeddingCache(self._encode_text)
+        self._embeddings = TextEmbeddings(pipeline, self._encode_text, options, self.device)
         self._last: tuple[weakref.ref[Condition], Embedding] | None = None
 
     @property
@@ -62,11 +64,16 @@ class SD3:
             ValueError: No prompts, or a size that the model can't draw.
         """
         self.latent_shape(height, width)
+        self.prepare(prompt.text for prompt in prompts)
         tensors = prompt_tensors(self._embeddings, prompts, self.device)
         if self._is_guided:
             for name, negative in zip(tuple(tensors), self._negative, strict=True):
                 tensors[f"negative_{name}"] = negative.expand_as(tensors[name])
         return Condition(tensors, height, width)
+
+    def prepare(self, texts: Iterable[str]) -> None:
+        """Embed texts that will be asked for, while text encoders are loaded once."""
+        self._embeddings.prepare(itertools.chain([self._options.negative_prompt], texts))
 
     def schedule(self, steps: int, height: int, width: int) -> Schedule:
         """Return the sigmas ``[steps+1]`` (float32) that diffusers' pipeline would follow."""
@@ -125,7 +132,7 @@ class SD3:
 
     def decode(self, x: Tensor, condition: Condition) -> Tensor:
         """Return images ``[B, 3, H, W]`` in [0, 1], float32, of latents ``[B, C, h, w]``."""
-        return decode_latents(self.pipeline.vae, x, self.device)
+        return decode_latents(self.pipeline.vae, x, self.device, self._options.decode_batch)
 
     def trainable(self) -> Mapping[str, Parameter]:
         """Return the adapters' factors, or all of the transformer; float32."""
@@ -185,7 +192,7 @@ class SD3:
     @cached_property
     def _negative(self) -> Embedding:
         """The negative prompt's embedding, on the device."""
-        embedding = self._encode_text(self._options.negative_prompt)
+        embedding = self._embeddings(self._options.negative_prompt)
         return tuple(tensor.to(self.device) for tensor in embedding)
 
     @torch.no_grad()

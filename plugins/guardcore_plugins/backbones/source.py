@@ -26,6 +26,9 @@ OPTIONAL = {
 """Components that a pipeline runs without. FLUX has no other text tokens than T5's: diffusers can
 load it without ``text_encoder_2``, and then encode nothing."""
 
+LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
+"""What diffusers and peft call a LoRA's file in its directory."""
+
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = ("*.safetensors", "*.bin")
 
@@ -58,6 +61,23 @@ def check_model(model: str, pipeline: str) -> None:
         )
 
 
+def locate_lora(path: str) -> Path | None:
+    """Return the file of a LoRA given by its file or directory; None if there is none."""
+    given = Path(path).expanduser()
+    candidates = [given, *(given / name for name in LORA_FILES)]
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def check_lora(path: str) -> None:
+    """Check that a LoRA is where ``path`` says.
+
+    Raises:
+        ValueError: One line.
+    """
+    if locate_lora(path) is None:
+        raise ValueError(f"{path} is neither a LoRA file nor a directory with {LORA_FILES[0]}")
+
+
 def check_directory(directory: Path, pipeline: str) -> None:
     """Check that ``directory`` holds a whole diffusers ``pipeline``.
 
@@ -77,6 +97,11 @@ def absent_components(directory: Path, names: tuple[str, ...]) -> list[str]:
 def present_components(directory: Path) -> list[str]:
     """Return the components of the pipeline in ``directory``."""
     return [name for name, entry in _index(directory).items() if _is_present(entry)]
+
+
+def component_names(directory: Path, prefix: str) -> list[str]:
+    """Return the names in the pipeline's index that start with ``prefix``."""
+    return [name for name in _index(directory) if name.startswith(prefix)]
 
 
 def _means_a_path(model: str, path: Path) -> bool:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from guardcore import Prompt
-from guardcore_plugins.backbones.images import DECODED_TOGETHER
 from guardcore_plugins.backbones.source import locate
 
 TOLERANCE = 1e-4
@@ -153,8 +152,8 @@ def test_on_cuda_an_ode_sample_is_diffusers_image(guidance, make, judge, judged,
 
 
 def test_a_large_batch_decodes_to_the_images_of_small_ones(make, noise):
-    backbone = make("clip")
-    latents = noise(backbone, 2 * DECODED_TOGETHER + 1, 32, 32)
+    backbone = make("clip", decode_batch=4)
+    latents = noise(backbone, 2 * 4 + 1, 32, 32)
     condition = backbone.encode([Prompt(SHORT)] * len(latents), 32, 32)
     together = backbone.decode(latents, condition)
     apart = torch.cat([backbone.decode(row[None], condition.rows([0])) for row in latents])
