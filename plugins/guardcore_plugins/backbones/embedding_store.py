@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from guardcore import GuardcoreError
 from guardcore_plugins.backbones.embeddings import Embedding
@@ -38,7 +38,8 @@ class EmbeddingStore:
     def read(self, text: str) -> Embedding | None:
         """Return the embedding of ``text``, on the CPU; None where there is none."""
         try:
-            tensors = load_file(self._path(text))
+            # not load_file: its tensors lie in the mapped file, and die with one cut short later
+            tensors = load(self._path(text).read_bytes())
         except (OSError, SafetensorError):
             return None
         return tuple(tensors[str(place)] for place in range(len(tensors)))
