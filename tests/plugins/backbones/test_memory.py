@@ -50,7 +50,7 @@ def test_checkpointing_computes_every_block_again_and_changes_no_bit(lora, dtype
     backbone = make(lora=lora, dtype=dtype, gradient_checkpointing=True)
     calls = []
     for number, block in enumerate(backbone.blocks()):
-        block.register_forward_hook(lambda *_, number=number: calls.append(number))
+        block.register_forward_pre_hook(lambda *_, number=number: calls.append(number))
     rollout, update, gradients = learn(backbone)
     assert calls == [0, 1, 2, 0, 1, 2, 2, 1, 0]
     assert torch.equal(rollout, update)
@@ -142,14 +142,14 @@ def test_at_most_one_block_is_on_the_device(make, learn, emulated_device):
     assert max(present) <= 2  # the first block, from the backward pass before
 
 
-def test_diffusers_own_checkpointing_would_multiply_by_weights_that_left(
+def test_diffusers_own_checkpointing_would_leave_every_block_on_the_device(
     make, learn, emulated_device
 ):
+    """torch ends a recomputation at the last tensor it needs, before the hook that offloads."""
     backbone = make(**OFFLOADED)
     backbone.pipeline.transformer.enable_gradient_checkpointing()
-    _, update, gradients = learn(backbone)
-    assert update.isfinite().all()
-    assert any(gradient.isnan().any() for gradient in gradients)
+    learn(backbone)
+    assert not any(parameter in emulated_device for parameter in frozen(backbone.blocks()))
 
 
 def test_what_is_trained_is_never_moved(make):
