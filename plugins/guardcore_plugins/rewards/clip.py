@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from guardcore_plugins.rewards.clip_scorer import ClipScorer
 
 
+MODEL = (
+    "directory or hub name (owner/name) of a CLIPModel in safetensors; "
+    "'tiny-preference' is the embedded one, for the tiny world's images"
+)
+"""Describes the option of that name, whatever its default."""
+
+
 class ClipOptions(Options):
     """Options of every reward that a CLIP gives."""
 
-    model: str = Field(
-        description="directory or hub name (owner/name) of a CLIPModel in safetensors; "
-        "'tiny-preference' is the embedded one, for the tiny world's images"
-    )
+    model: str = Field(description=MODEL)
     processor: str | None = Field(
         None,
         description="directory or hub name of tokenizer and preprocessing; null: the model's own",

@@ -71,7 +71,11 @@ class Preprocessing:
 
 
 def resize(levels: Tensor, height: int, width: int) -> Tensor:
-    """Resize whole levels from 0 to 255 ``[B, 3, H, W]`` as PIL's bicubic filter does."""
+    """Resize whole levels from 0 to 255 ``[B, 3, H, W]`` as PIL's bicubic filter does.
+
+    Pillow 13 goes down before across where an image shrinks far more in height than in width;
+    a CLIP's own resizing keeps the aspect.
+    """
     rows, columns = levels.shape[-2:]
     if (rows, columns) == (height, width):
         return levels

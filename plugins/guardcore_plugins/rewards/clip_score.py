@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from guardcore_plugins.rewards.clip import ClipOptions, ClipReward
+from guardcore_plugins.rewards.clip import MODEL, ClipOptions, ClipReward
 
 
 class ClipScoreOptions(ClipOptions):
     """Options of ``clip-score``."""
 
-    model: str = Field(
-        "openai/clip-vit-large-patch14",
-        description="directory or hub name (owner/name) of a CLIPModel in safetensors; "
-        "'tiny-preference' is the embedded one, for the tiny world's images",
-    )
+    model: str = Field("openai/clip-vit-large-patch14", description=MODEL)
     factor: float = Field(
         100.0,
         gt=0,

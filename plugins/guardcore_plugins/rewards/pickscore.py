@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from guardcore_plugins.rewards.clip import ClipOptions, ClipReward
+from guardcore_plugins.rewards.clip import MODEL, ClipOptions, ClipReward
 
 PROCESSOR = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 """Tokenizer and preprocessing of the published model, whose repository need not hold them."""
@@ -13,11 +13,7 @@ PROCESSOR = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 class PickScoreOptions(ClipOptions):
     """Options of ``pickscore``."""
 
-    model: str = Field(
-        "yuvalkirstain/PickScore_v1",
-        description="directory or hub name (owner/name) of a CLIPModel in safetensors; "
-        "'tiny-preference' is the embedded one, for the tiny world's images",
-    )
+    model: str = Field("yuvalkirstain/PickScore_v1", description=MODEL)
     processor: str | None = Field(
         None,
         description="directory or hub name of tokenizer and preprocessing; null: the model's own "

@@ -2,7 +2,7 @@
 
 It learns from drawn scenes which of two pictures fits a caption better: the right one or that of a
 mistake, the clean one or a spoilt one. Everything derives from one seed; killed, it goes on from
-the last checkpoint in `--work`. The full size takes a quarter of an hour on one core.
+the last checkpoint in `--work`. The full size takes some ten minutes on one core.
 `--evaluate DIR` measures a model on captions that training never sees.
 """
 

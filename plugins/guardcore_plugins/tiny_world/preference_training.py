@@ -32,7 +32,7 @@ class PreferencePlan:
     """The sizes of a training run; the batch is in comparisons, of three pictures each."""
 
     seed: int = 0
-    cosine: Cosine = field(default_factory=lambda: Cosine(5500, 1.5e-3, 200))
+    cosine: Cosine = field(default_factory=lambda: Cosine(3500, 1.5e-3, 200))
     batch: int = 32
     weight_decay: float = 0.05
     decay: float = 0.998
