@@ -2,7 +2,7 @@
 
 Exactly the reference's pixels, which PIL makes an image at a time: images become bytes first,
 and PIL resizes in two passes, across and then down, with weights of 22 binary digits, rounding to
-bytes after each. One pass in float32 differs from that by up to a tenth of the range at edges.
+bytes after each. One pass in float32 differs from that by up to a tenth of the range, on noise.
 """
 
 from __future__ import annotations
