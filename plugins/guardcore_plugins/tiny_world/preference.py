@@ -2,7 +2,11 @@
 
 It learns from drawn scenes which of two pictures fits a caption better: the right one or that of a
 mistake, the clean one or a spoilt one. Everything derives from one seed; killed, it goes on from
-the last checkpoint in `--work`. The full size takes some ten minutes on one core.
+the last checkpoint in `--work`. The full size takes some twelve minutes on one core.
+
+What it does not learn is how things stand to each other: of pictures with the right and a wrong
+relation it prefers either as often. A policy can please it and still be wrong there.
+
 `--evaluate DIR` measures a model on captions that training never sees.
 """
 

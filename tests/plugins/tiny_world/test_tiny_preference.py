@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 
 from guardcore import Prompt
 from guardcore.binding import bind
+from guardcore.evaluation import evaluate
+from guardcore.inference import trained
 from guardcore.layers import Overrides, parse_config
 from guardcore.plugins import PluginHost
 from guardcore_cli.loading import embedded_profile
@@ -126,10 +128,22 @@ def test_the_shipped_model_prefers_what_is_right_on_captions_it_never_saw():
 
 
 @pytest.mark.slow
-def test_the_shipped_model_knows_every_task_and_every_way_of_spoiling():
+def test_the_shipped_model_knows_every_way_of_spoiling_and_every_task_but_relations():
     found = measure("tiny-preference", 3000)
-    assert min(share for share, _ in found["wrong"].values()) >= 0.85
-    assert min(share for share, _ in found["spoilt"].values()) >= 0.9
+    tasks = {task: share for task, (share, _) in found["wrong"].items()}
+    # half of the mistakes in a position are in the relation, and there it guesses
+    assert 0.65 <= tasks.pop("position") <= 0.9
+    assert min(share for task, share in tasks.items() if task != "all") >= 0.95
+    assert min(share for share, _ in found["spoilt"].values()) >= 0.95
+
+
+@pytest.mark.slow
+def test_the_base_models_right_pictures_score_above_its_wrong_ones():
+    rewards = Overrides(reward=["pickscore", "geneval:credit=strict,weight=0"])
+    with trained(parse_config(rewards.over(embedded_profile())), None) as run:
+        preferred, correct = evaluate(run).scores.values()
+    right, wrong = preferred[correct == 1], preferred[correct == 0]
+    assert (right[:, None] > wrong).double().mean() >= 0.85  # the area under the ROC curve
 
 
 @pytest.mark.parametrize("name", ["pickscore", "guardcore:pickscore", "clip-score"])
