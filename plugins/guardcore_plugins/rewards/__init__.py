@@ -1,1 +1,1 @@
-"""Judges of images: GenEval's rule, rendered text, and the size of a JPEG file."""
+"""Judges of images: GenEval's rule, rendered text, PickScore, CLIPScore, the size of a JPEG."""

@@ -10,13 +10,17 @@ from pydantic import ValidationError
 
 from guardcore import Options, Prompt
 from guardcore_plugins.rewards import plugin
+from guardcore_plugins.rewards.clip_score import ClipScoreOptions
 from guardcore_plugins.rewards.geneval import GenEval, GenEvalOptions
 from guardcore_plugins.rewards.inputs import as_bytes
 from guardcore_plugins.rewards.jpeg_size import JpegSize, JpegSizeOptions
 from guardcore_plugins.rewards.ocr import OcrOptions, TextRendering
+from guardcore_plugins.rewards.pickscore import PickScoreOptions
 
-HEAVY = {"torch", "numpy", "scipy", "PIL", "rapidocr_onnxruntime", "onnxruntime", "cv2"}
-HEAVY |= {"urllib3", "fastapi", "uvicorn"}
+HEAVY = {
+    *("torch", "numpy", "scipy", "PIL", "transformers", "huggingface_hub"),
+    *("rapidocr_onnxruntime", "onnxruntime", "cv2", "urllib3", "fastapi", "uvicorn"),
+}
 REWARDS = [
     GenEval(lambda images: [[]] * len(images)),
     TextRendering(lambda images: [""] * len(images)),
@@ -30,11 +34,14 @@ def registered():
     return factories
 
 
+NAMES = ["geneval", "ocr", "pickscore", "clip-score", "jpeg-size", "remote"]
+
+
 def test_the_rewards_are_registered():
-    assert list(registered()) == ["geneval", "ocr", "jpeg-size", "remote"]
+    assert list(registered()) == NAMES
 
 
-@pytest.mark.parametrize("name", ["geneval", "ocr", "jpeg-size", "remote"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_factory_takes_options_whose_fields_are_described(name):
     hints = get_type_hints(registered()[name])
     hints.pop("return")
@@ -61,6 +68,11 @@ def test_importing_the_plugin_imports_nothing_heavy():
         (GenEvalOptions, {"threshold": 1.0}),
         (OcrOptions, {"threads": 0}),
         (OcrOptions, {"confidence": 1.5}),
+        (PickScoreOptions, {"model": "neither"}),
+        (PickScoreOptions, {"divide_by": 0}),
+        (PickScoreOptions, {"dtype": "int8"}),
+        (ClipScoreOptions, {"batch_size": 0}),
+        (ClipScoreOptions, {"device": "tpu"}),
         (JpegSizeOptions, {"quality": 0}),
         (JpegSizeOptions, {"prefer": "medium"}),
         (JpegSizeOptions, {"kwality": 95}),
