@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch.nn import Module
 
@@ -44,11 +45,14 @@ class Saving:
     Attributes:
         settings: Config paths with their values: ``{"backbone.gradient_checkpointing": True}``.
         cost: What it costs, in a few words.
+        smaller: What of a run it makes smaller: ``weights`` (what lies still), the work of an
+            ``update`` or of a ``decode``, or ``all``.
         last_resort: Whether a smaller ``rollout.batch_size`` is tried before it.
     """
 
     settings: Mapping[str, bool | int | str | None]
     cost: str
+    smaller: Literal["weights", "update", "decode", "all"]
     last_resort: bool = False
 
 

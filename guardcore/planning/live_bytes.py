@@ -1,4 +1,4 @@
-"""How many bytes an eager computation holds, counted on tensors that have none.
+"""What an eager computation does and holds, counted on tensors without numbers.
 
 Every operation's results are followed until they are freed, as an allocator would see them; so
 temporaries, what autograd saves and what checkpointing recomputes are all in it, in order.
@@ -7,33 +7,34 @@ temporaries, what autograd saves and what checkpointing recomputes are all in it
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
-from torch.overrides import TorchFunctionMode
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
+from torch.utils.flop_counter import flop_registry
 
 
 class LiveBytes(TorchDispatchMode):
-    """Inside, counts the bytes of all results that are alive.
+    """Inside, counts the bytes of all results that are alive, and FLOPs by torch's formulas.
 
     Args:
         outside: Tensors that were there before and are no part of the count, and whatever shares
             memory with them.
 
     Attributes:
+        flops: Of matrix products, convolutions and attention; a multiply-add is 2.
         now: Bytes alive.
-        peak: The most there were since the beginning or the last ``mark``.
+        peak: The most there were.
     """
 
     def __init__(self, outside: Iterable[Tensor] = ()) -> None:
         super().__init__()
-        self.now = self.peak = 0
+        self.flops = self.now = self.peak = 0
         self._outside = [tensor.untyped_storage() for tensor in outside]
         # by address: a storage can't be compared, and one that is freed leaves its address
         self._known: dict[int, Any] = {storage._cdata: None for storage in self._outside}
@@ -45,14 +46,15 @@ class LiveBytes(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run an operation and follow its results."""
+        """Run an operation, count its FLOPs and follow its results."""
         result = func(*args, **(kwargs or {}))
-        tree_map_only(Tensor, self._follow, result)
+        formula = flop_registry.get(getattr(func, "overloadpacket", None))
+        if formula is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=result)
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, Tensor):
+                self._follow(tensor)
         return result
-
-    def mark(self) -> None:
-        """Begin a new peak."""
-        self.peak = self.now
 
     def _follow(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -68,23 +70,20 @@ class LiveBytes(TorchDispatchMode):
         del self._known[address]
 
 
-class FusedAttention(TorchFunctionMode):
+@contextmanager
+def fused_attention() -> Iterator[None]:
     """Inside, attention is the fused kernel of an accelerator.
 
     On the ``meta`` device torch would take the plain one, whose ``[B, heads, L, L]`` scores no
-    accelerator holds.
+    accelerator holds. An exchanged function, because a ``TorchFunctionMode`` is left during a
+    backward pass, where checkpointing calls it again.
     """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Replace one function by the operation that it becomes on an accelerator."""
-        attention = func is scaled_dot_product_attention
-        return _fused(*args, **(kwargs or {})) if attention else func(*args, **(kwargs or {}))
+    plain = functional.scaled_dot_product_attention
+    functional.scaled_dot_product_attention = _fused  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = plain
 
 
 def _fused(
