@@ -13,11 +13,15 @@ from guardcore_plugins.backbones.full import FullTuning
 from guardcore_plugins.backbones.lora import LoraTuning
 from guardcore_plugins.backbones.options import ModelOptions
 from guardcore_plugins.backbones.quiet import first_line, quiet
-from guardcore_plugins.backbones.source import absent_components, check_directory, locate
+from guardcore_plugins.backbones.source import (
+    OPTIONAL,
+    absent_components,
+    check_directory,
+    locate,
+)
 from guardcore_plugins.backbones.tuning import Tuning
 
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"
-OPTIONAL_COMPONENTS = ("text_encoder_3", "tokenizer_3", "image_encoder", "feature_extractor")
 
 
 def load(pipeline_class: Any, options: ModelOptions) -> tuple[Any, Tuning]:
@@ -96,7 +100,8 @@ def load_pipeline(directory: Path, pipeline_class: Any, dtypes: dict[str, torch.
     try:
         check_directory(directory, pipeline_class.__name__)
         # diffusers wants an explicit None for what the directory was saved without
-        absent = dict.fromkeys(absent_components(directory, OPTIONAL_COMPONENTS))
+        optional = OPTIONAL[pipeline_class.__name__]
+        absent = dict.fromkeys(absent_components(directory, optional))
         with quiet():
             # torch_dtype, not dtype: diffusers before 0.39 knows no other name
             pipeline = pipeline_class.from_pretrained(directory, torch_dtype=dtypes, **absent)

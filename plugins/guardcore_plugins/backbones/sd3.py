@@ -6,8 +6,8 @@ Left out: skip-layer guidance and IP adapters, because nobody trains with them.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 
 from guardcore import Condition, Prompt, Schedule, promote
+from guardcore_plugins.backbones.conditions import check_rows, prompt_tensors
 from guardcore_plugins.backbones.embeddings import Embedding, EmbeddingCache
+from guardcore_plugins.backbones.guidance import GuidanceScale
+from guardcore_plugins.backbones.images import decode_latents
 from guardcore_plugins.backbones.options import SD3Options
+from guardcore_plugins.backbones.precision import arithmetic
 from guardcore_plugins.backbones.quiet import quiet
 from guardcore_plugins.backbones.schedules import pipeline_schedule
 from guardcore_plugins.backbones.tuning import Tuning
-
-DECODED_TOGETHER = 16  # images; the activations of more leave the cache (docs/performance.md)
 
 
 class SD3:
@@ -39,7 +41,7 @@ class SD3:
         self.pipeline = pipeline
         self._tuning = tuning
         self._options = options
-        self._guidance_scale = options.guidance_scale
+        self._guidance = GuidanceScale(options.guidance_scale)
         self._embeddings = EmbeddingCache(self._encode_text)
         self._last: tuple[weakref.ref[Condition], Embedding] | None = None
 
@@ -59,15 +61,10 @@ class SD3:
             ValueError: No prompts, or a size that the model can't draw.
         """
         self.latent_shape(height, width)
-        if not prompts:
-            raise ValueError("encode received no prompts")
-        rows = [self._embeddings(prompt.text) for prompt in prompts]
-        embeds, pooled = (torch.cat(part).to(self.device) for part in zip(*rows, strict=True))
-        tensors = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
+        tensors = prompt_tensors(self._embeddings, prompts, self.device)
         if self._is_guided:
-            negative_embeds, negative_pooled = self._negative
-            tensors["negative_prompt_embeds"] = negative_embeds.expand_as(embeds)
-            tensors["negative_pooled_prompt_embeds"] = negative_pooled.expand_as(pooled)
+            for name, negative in zip(tuple(tensors), self._negative, strict=True):
+                tensors[f"negative_{name}"] = negative.expand_as(tensors[name])
         return Condition(tensors, height, width)
 
     def schedule(self, steps: int, height: int, width: int) -> Schedule:
@@ -109,13 +106,13 @@ class SD3:
         Raises:
             ValueError: Rows differ, or guidance is on and the condition was encoded without.
         """
-        _check_rows(x, sigma, condition)
+        check_rows(x, sigma, condition, "[B, C, h, w]")
         embeds, pooled = self._inputs(condition)
         x = x.to(self._entry)
         timestep = sigma.to(self.device, torch.float32) * self._timesteps
         if self._is_guided:
             x, timestep = torch.cat([x, x]), torch.cat([timestep, timestep])
-        with self._autocast():
+        with arithmetic(self._options, self.device):
             prediction: Tensor = self._tuning.network(
                 hidden_states=x,
                 timestep=timestep,
@@ -125,15 +122,9 @@ class SD3:
             )[0]
         return self._guide(prediction) if self._is_guided else prediction
 
-    @torch.no_grad()
     def decode(self, x: Tensor, condition: Condition) -> Tensor:
         """Return images ``[B, 3, H, W]`` in [0, 1], float32, of latents ``[B, C, h, w]``."""
-        vae = self.pipeline.vae
-        x = x.to(self.device, vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
-        parts = [
-            vae.decode(part, return_dict=False)[0] for part in torch.split(x, DECODED_TOGETHER)
-        ]
-        return (torch.cat(parts).float() * 0.5 + 0.5).clamp(0, 1)
+        return decode_latents(self.pipeline.vae, x, self.device)
 
     def trainable(self) -> Mapping[str, Parameter]:
         """Return the adapters' factors, or all of the transformer; float32."""
@@ -143,15 +134,9 @@ class SD3:
         """Inside, ``velocity`` is that of the weights before any training."""
         return self._tuning.reference()
 
-    @contextmanager
-    def guidance(self, scale: float) -> Iterator[None]:
+    def guidance(self, scale: float) -> AbstractContextManager[None]:
         """Inside, ``encode`` and ``velocity`` use another guidance scale."""
-        before = self._guidance_scale
-        self._guidance_scale = scale
-        try:
-            yield
-        finally:
-            self._guidance_scale = before
+        return self._guidance.exchanged(scale)
 
     def blocks(self) -> Sequence[Module]:
         """Return the transformer's blocks, in order."""
@@ -184,7 +169,7 @@ class SD3:
 
     @property
     def _is_guided(self) -> bool:
-        return self._guidance_scale > 1
+        return self._guidance.value > 1
 
     @cached_property
     def _timesteps(self) -> int:
@@ -224,7 +209,7 @@ class SD3:
     def _doubled(self, tensors: Mapping[str, Tensor]) -> Embedding:
         if "negative_prompt_embeds" not in tensors:
             raise ValueError(
-                f"guidance scale is {self._guidance_scale:g}, but the condition was encoded "
+                f"guidance scale is {self._guidance.value:g}, but the condition was encoded "
                 "without guidance: encode and velocity need the same guidance(scale)"
             )
         names = ("prompt_embeds", "pooled_prompt_embeds")
@@ -233,18 +218,4 @@ class SD3:
 
     def _guide(self, prediction: Tensor) -> Tensor:
         negative, positive = promote(prediction).chunk(2)
-        return negative + self._guidance_scale * (positive - negative)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        """Full fine-tuning in half precision: float32 weights, half-precision arithmetic."""
-        if self._options.lora is not None or self._options.dtype == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, getattr(torch, self._options.dtype))
-
-
-def _check_rows(x: Tensor, sigma: Tensor, condition: Condition) -> None:
-    if x.ndim != 4 or sigma.shape != x.shape[:1] or len(condition) != len(x):
-        raise ValueError(
-            "velocity takes x [B, C, h, w], sigma [B] and a condition of B rows, received "
-            f"{list(x.shape)}, {list(sigma.shape)} and {len(condition)} rows"
-        )
+        return negative + self._guidance.value * (positive - negative)

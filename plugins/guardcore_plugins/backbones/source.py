@@ -14,6 +14,18 @@ from pathlib import Path
 EMBEDDED = {"tiny-sd3": ("tiny_world", "sd3"), "tiny-flux": ("tiny_world", "flux")}
 """Reserved model names and their directories inside ``guardcore_plugins``."""
 
+OPTIONAL = {
+    "StableDiffusion3Pipeline": (
+        "text_encoder_3",
+        "tokenizer_3",
+        "image_encoder",
+        "feature_extractor",
+    ),
+    "FluxPipeline": ("image_encoder", "feature_extractor"),
+}
+"""Components that a pipeline runs without. FLUX has no other text tokens than T5's: diffusers can
+load it without ``text_encoder_2``, and then encode nothing."""
+
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = ("*.safetensors", "*.bin")
 
@@ -91,6 +103,8 @@ def _index_problems(directory: Path, pipeline: str) -> Iterator[str]:
     for name, entry in index.items():
         if _is_present(entry):
             yield from _component_problems(directory / name)
+        elif isinstance(entry, list) and name not in OPTIONAL[pipeline]:
+            yield f"{directory} was saved without {name}, which the pipeline needs"
 
 
 def _component_problems(folder: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from guardcore import Prompt
-from guardcore_plugins.backbones.sd3 import DECODED_TOGETHER
+from guardcore_plugins.backbones.images import DECODED_TOGETHER
 from guardcore_plugins.backbones.source import locate
 
 TOLERANCE = 1e-4
