@@ -93,16 +93,17 @@ def find(directory: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.iteration)
 
 
-def restore(learner: Learner, directory: Path) -> int:
-    """Load the newest whole checkpoint; return its iteration, −1 where there is none."""
+def restore(learner: Learner, directory: Path) -> tuple[int, Mapping[str, int]]:
+    """Load the newest whole checkpoint; return its iteration, −1 if there is none, and counters."""
     for found in reversed(find(directory)):
         try:
-            learner.load(*found.load())
+            state, counters = found.load()
+            learner.load(state, counters)
         except CheckpointError as error:
             _log.warning("%s; going back to the one before", error)
             continue
-        return found.iteration
-    return -1
+        return found.iteration, counters
+    return -1, {}
 
 
 def _write(aside: Path, iteration: int, state: State, counters: Mapping[str, int]) -> None:

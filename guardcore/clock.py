@@ -11,7 +11,7 @@ PHASES = (
     "encode",
     "rollout",  # the velocity, while sampling
     "decode",
-    "reward",
+    "waiting",  # for rewards, which work while images are sampled
     "forward",  # the velocity, while updating
     "backward",
     "optimizer",
@@ -30,6 +30,7 @@ class Clock:
     def __init__(self) -> None:
         self._inside = False
         self._seconds: dict[str, float] = defaultdict(float)
+        self._beside: dict[str, float] = defaultdict(float)
         self._start = time.perf_counter()
 
     @contextmanager
@@ -45,6 +46,11 @@ class Clock:
             self._seconds[phase] += time.perf_counter() - start
             self._inside = False
 
+    def beside(self, what: str, seconds: float) -> None:
+        """Report another thread's work as ``seconds/<what>``, which is no part of the total."""
+        if not self._inside:
+            self._beside[what] += seconds
+
     def lap(self) -> dict[str, float]:
         """Return ``seconds/<phase>`` since the last lap, with ``rest`` and ``total``."""
         now = time.perf_counter()
@@ -53,4 +59,6 @@ class Clock:
         self._start = now
         counted["rest"] = total - sum(counted.values())
         counted["total"] = total
+        counted |= self._beside
+        self._beside.clear()
         return {f"seconds/{phase}": seconds for phase, seconds in counted.items()}

@@ -73,10 +73,19 @@ class Sampler(Protocol):
 
 @runtime_checkable
 class Reward(Protocol):
-    """A judge of images."""
+    """A judge of images.
+
+    It is called from a thread of its own while the next images are sampled: one call at a time,
+    in the order of the micro-batches.
+    """
 
     def __call__(self, images: Tensor, prompts: Sequence[Prompt], /) -> Tensor:
-        """Return one finite number an image ``[B]``, higher is better, in the images' order."""
+        """Return one finite number an image ``[B]``, higher is better, in the images' order.
+
+        Images are ``[B, 3, H, W]`` in [0, 1], float32 on the CPU, and all rewards look at the
+        same ones: they are not to be changed. A reward that computes elsewhere has a ``device``
+        option and moves them itself.
+        """
 
     def close(self) -> None:
         """Release what the reward holds."""

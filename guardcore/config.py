@@ -63,6 +63,16 @@ class Rollout(Section):
         "the last step never is",
     )
     same_noise: bool = Field(False, description="one start noise for all images of a group")
+    offload_trajectories: bool = Field(
+        False,
+        description="between rollout and update keep latents and embeddings in the host's memory, "
+        "each prompt's embedding once a micro-batch; the same bits, at the cost of the copies",
+    )
+    out_of_memory: Literal["halve", "stop"] = Field(
+        "halve",
+        description="do the iteration again with half the batch_size, and go on with it; needs a "
+        "copy of the trained weights and the optimizer's state in the host's memory; or stop",
+    )
 
 
 class Train(Section):

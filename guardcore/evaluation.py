@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from guardcore import noise
+from guardcore.batch_size import with_room
 from guardcore.change import paired_difference as paired_difference
 from guardcore.components import PromptSource
 from guardcore.errors import GuardcoreError
@@ -18,7 +19,6 @@ from guardcore.plan import micro_batches
 from guardcore.prompt import Prompt
 from guardcore.rollout import decode, denoise
 from guardcore.run import Run
-from guardcore.scoring import score_images
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,25 +57,28 @@ class Evaluation:
 def evaluate(run: Run) -> Evaluation:
     """Sample the held-out prompts under the weights as they are now, and score them.
 
+    Out of memory, it halves its own batch size, not the training's.
+
     Raises:
         GuardcoreError: There are no held-out prompts.
     """
     if run.eval_prompts is None:
         raise GuardcoreError("prompts.eval: not given, so there is nothing to evaluate on")
-    settings, source = run.config.evaluate, run.eval_prompts
-    number = settings.num_images or len(source)
-    prompts = held_out(source, number)
-    images, scores = [], []
-    with guided(run, settings.guidance_scale):
-        for batch in micro_batches(number, run.config.rollout.batch_size):
-            texts = [prompts[sample] for sample in batch]
+    prompts = held_out(run.eval_prompts, run.config.evaluate.num_images or len(run.eval_prompts))
+    batch_size = run.batch_size.copy()
+    return with_room(batch_size, lambda: _evaluate(run, prompts, batch_size.size))
+
+
+def _evaluate(run: Run, prompts: Sequence[Prompt], batch_size: int) -> Evaluation:
+    settings, images = run.config.evaluate, []
+    with guided(run, settings.guidance_scale), run.scoring(run.rewards) as scoring:
+        for batch in micro_batches(len(prompts), batch_size):
+            texts = prompts[batch.start : batch.stop]
             pictures = sample_images(run, texts, batch, "evaluation")
-            with run.clock("reward"):
-                scores.append(score_images(run.rewards, pictures, texts))
+            scoring.submit(pictures, texts)
             images.append(pictures[: max(0, settings.grid - batch.start)])
-            run.trackers.progress("evaluate", batch.stop, number)
-    joined = {name: torch.cat([part[name] for part in scores]) for name in run.rewards}
-    return Evaluation(prompts, joined, torch.cat(images))
+            run.trackers.progress("evaluate", batch.stop, len(prompts))
+        return Evaluation(prompts, scoring.collect(), torch.cat(images))
 
 
 def held_out(source: PromptSource, number: int) -> list[Prompt]:

@@ -76,7 +76,11 @@ def guardcore_register_samplers(register: Registrar) -> None:
 
 @hookspec
 def guardcore_register_rewards(register: Registrar) -> None:
-    """Add judges of images: ``(images [B,3,H,W] in [0,1], prompts) -> [B]``, higher is better."""
+    """Add judges of images: ``(images [B,3,H,W] in [0,1], prompts) -> [B]``, higher is better.
+
+    Images come as float32 on the CPU; a reward with a ``device`` option moves them there itself.
+    Each reward is called from a thread of its own, one call at a time.
+    """
 
 
 @hookspec

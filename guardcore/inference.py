@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from guardcore import checkpoint
+from guardcore.batch_size import with_room
 from guardcore.binding import bind
 from guardcore.config import RunConfig
 from guardcore.errors import CheckpointError
@@ -45,11 +46,15 @@ def trained(
 
 def sample_prompts(run: Run, prompts: Sequence[Prompt]) -> Tensor:
     """Return one image a prompt, ``[N, 3, H, W]`` in [0, 1]; the seed is the config's."""
-    with guided(run, run.config.evaluate.guidance_scale):
-        batches = micro_batches(len(prompts), run.config.rollout.batch_size)
+
+    def images() -> Tensor:
+        batches = micro_batches(len(prompts), run.batch_size.size)
         return torch.cat(
             [sample_images(run, prompts[b.start : b.stop], b, "sample") for b in batches]
         )
+
+    with guided(run, run.config.evaluate.guidance_scale):
+        return with_room(run.batch_size, images)
 
 
 def standard_error(values: Tensor) -> float:

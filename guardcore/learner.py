@@ -76,23 +76,36 @@ class Learner:
 
     def state(self) -> tuple[State, dict[str, int]]:
         """Return tensors by file, and the counters."""
+        state = self._tensors()
+        return {**state, "weights": _copies(self.parameters)}, self._counters()
+
+    def snapshot(self) -> tuple[State, dict[str, int]]:
+        """Return a copy of the state in the host's memory, which later updates leave alone."""
+        state = {
+            file: {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+            for file, tensors in self._tensors().items()
+        }
+        return state, self._counters()
+
+    def _tensors(self) -> State:
+        """Return the tensors themselves, by file."""
         moments = {
             f"{name}.{key}": value.contiguous()
             for name, parameter in self.parameters.items()
             for key, value in self._optimizer.state.get(parameter, {}).items()
         }
-        state = {"weights": _copies(self.parameters), "optimizer": moments}
-        if self._ema is not None:
-            state["ema"] = self._ema
-        counters = {
+        averages = {} if self._ema is None else {"ema": self._ema}
+        return {"weights": dict(self.parameters), "optimizer": moments, **averages}
+
+    def _counters(self) -> dict[str, int]:
+        return {
             "updates": self.updates,
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
         }
-        return state, counters
 
     def load(self, state: State, counters: Mapping[str, int]) -> None:
-        """Go back to what ``state`` returned.
+        """Go back to what ``state`` or ``snapshot`` returned; accumulated gradients are dropped.
 
         Raises:
             GuardcoreError: The checkpoint's parameters are not this model's.
@@ -102,6 +115,8 @@ class Learner:
         _assign(self.parameters, weights)
         if self._ema is not None and "ema" in state:
             _assign(self._ema, state["ema"])
+        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.state.clear()
         for name, parameter in self.parameters.items():
             moments = {
                 key.removeprefix(f"{name}."): value
@@ -110,7 +125,7 @@ class Learner:
             }
             if moments:
                 self._optimizer.state[parameter] = {
-                    key: value.to(parameter.device) if value.ndim else value
+                    key: value.to(parameter.device if value.ndim else "cpu", copy=True)
                     for key, value in moments.items()
                 }
         self.updates, self.skipped = counters["updates"], counters["skipped"]

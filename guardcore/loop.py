@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +15,11 @@ import torch
 from torch import Tensor
 
 from guardcore import checkpoint, noise
+from guardcore.batch_size import with_room
 from guardcore.binding import bind
 from guardcore.bound import Binding, resolved
 from guardcore.config import RunConfig
-from guardcore.errors import ComponentError, GuardcoreError
+from guardcore.errors import GuardcoreError
 from guardcore.figures import headline
 from guardcore.learner import Learner
 from guardcore.plan import draw_prompts, micro_batches, shares, trained_steps
@@ -28,14 +28,18 @@ from guardcore.preflight import check_run
 from guardcore.prompt import Prompt
 from guardcore.registry import Registry
 from guardcore.reporting import report_evaluation, report_iteration, report_run
-from guardcore.rollout import Trajectory, decode, denoise
+from guardcore.rollout import decode, denoise
 from guardcore.run import Run, prepared
 from guardcore.run_directory import RunDirectory
-from guardcore.scoring import score_images
 from guardcore.signals import StopRequest
+from guardcore.trajectory import Trajectory
 from guardcore.update import update
+from guardcore.weighing import weigh
 
 _log = logging.getLogger("guardcore")
+
+Figures = tuple[dict[str, float], list[dict[str, float]]]
+"""An iteration's metrics, and its rows of ``steps.jsonl``."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,8 @@ def _recorded(config: RunConfig, binding: Binding, record: RunDirectory, resume:
 def _run(run: Run, record: RunDirectory, resume: bool, stop: StopRequest) -> Outcome:
     config = run.config
     learner = Learner(run.backbone.trainable(), config.train)
-    start = checkpoint.restore(learner, record.checkpoints) if resume else -1
+    start, saved = checkpoint.restore(learner, record.checkpoints) if resume else (-1, {})
+    run.batch_size.size = saved.get("batch_size", run.batch_size.size)
     record.cut_back(start)
     if start < 0 and run.eval_prompts is not None:
         metrics = report_evaluation(run, learner, record, 0)
@@ -126,7 +131,7 @@ def _run(run: Run, record: RunDirectory, resume: bool, stop: StopRequest) -> Out
             return Outcome(record.path, 0, finished=False, signal=stop.received)
     for iteration in range(max(start, 0) + 1, config.train.iterations + 1):
         last = iteration == config.train.iterations
-        metrics, rows = iterate(run, learner, iteration)
+        metrics, rows = iterate_with_room(run, learner, iteration)
         if run.eval_prompts is not None and (last or iteration % config.evaluate.every == 0):
             metrics |= report_evaluation(run, learner, record, iteration)
         stopping = last or learner.exhausted or stop.received is not None
@@ -134,6 +139,7 @@ def _run(run: Run, record: RunDirectory, resume: bool, stop: StopRequest) -> Out
         if stopping or iteration % config.checkpoint.every == 0:
             with run.clock("checkpoint"):
                 state, counters = learner.state()
+                counters["batch_size"] = run.batch_size.size
                 keep = config.checkpoint.keep
                 checkpoint.save(record.checkpoints, iteration, state, counters, keep)
         if learner.exhausted:
@@ -148,9 +154,19 @@ def _run(run: Run, record: RunDirectory, resume: bool, stop: StopRequest) -> Out
     return Outcome(record.path, config.train.iterations, finished=True)
 
 
-def iterate(
-    run: Run, learner: Learner, iteration: int
-) -> tuple[dict[str, float], list[dict[str, float]]]:
+def iterate_with_room(run: Run, learner: Learner, iteration: int) -> Figures:
+    """Do one iteration; where the memory is too small, anew with half the micro-batch.
+
+    Raises:
+        GuardcoreError: One image is too much, or the config forbids halving.
+    """
+    before = learner.snapshot() if run.batch_size.may_halve else ({}, {})
+    return with_room(
+        run.batch_size, lambda: iterate(run, learner, iteration), lambda: learner.load(*before)
+    )
+
+
+def iterate(run: Run, learner: Learner, iteration: int) -> Figures:
     """Do one iteration; return its metrics and its rows of ``steps.jsonl``."""
     settings, seed = run.config.rollout, run.config.seed
     chosen = draw_prompts(len(run.train_prompts), settings.groups, seed, iteration)
@@ -180,61 +196,43 @@ def iterate(
     metrics["grad_norm"] = sum(norms) / len(norms) if norms else 0.0
     metrics["advantage/zero"] = float((advantages == 0).all(1).double().mean())
     metrics["updates/skipped"] = learner.skipped
+    metrics["batch_size"] = run.batch_size.size
     return metrics, rows
 
 
 def sample(
     run: Run, prompts: list[Prompt], iteration: int
 ) -> tuple[list[Trajectory], dict[str, Tensor]]:
-    """Sample and score every micro-batch; return the trajectories and the rewards ``[N]``."""
+    """Sample every micro-batch, and score it while the next one is sampled.
+
+    Returns:
+        The trajectories, and every trained reward ``[N]``.
+    """
     settings, seed, backbone = run.config.rollout, run.config.seed, run.backbone
     size = settings.height, settings.width
     schedule = backbone.schedule(settings.num_inference_steps, *size)
     stochastic = trained_steps(settings, seed, iteration)
     shape = backbone.latent_shape(*size)
-    trajectories, scores = [], []
-    for batch in micro_batches(len(prompts), settings.batch_size):
-        texts = prompts[batch.start : batch.stop]
-        with run.clock("encode"):
-            condition = backbone.encode(texts, *size)
+    trajectories = []
+    with run.scoring(run.trained_rewards) as scoring:
+        for batch in micro_batches(len(prompts), run.batch_size.size):
+            texts = prompts[batch.start : batch.stop]
+            with run.clock("encode"):
+                condition = backbone.encode(texts, *size)
 
-        def source(what: str, batch: range = batch) -> Tensor:
-            shared = settings.same_noise and what == "start"
-            samples = [s // settings.group_size for s in batch] if shared else batch
-            return noise.draw(shape, seed, iteration, what, samples)
+            def source(what: str, batch: range = batch) -> Tensor:
+                shared = settings.same_noise and what == "start"
+                samples = [s // settings.group_size for s in batch] if shared else batch
+                return noise.draw(shape, seed, iteration, what, samples)
 
-        x, taken = denoise(
-            backbone, run.objective.sampler, schedule, condition, source, stochastic, run.clock
-        )
-        trajectories.append(Trajectory(batch, condition, taken, stochastic))
-        images = decode(backbone, x, condition, run.clock)
-        with run.clock("reward"):
-            scores.append(score_images(run.trained_rewards, images, texts))
-        run.trackers.progress("sample", batch.stop, len(prompts))
-    return trajectories, {n: torch.cat([s[n] for s in scores]) for n in run.trained_rewards}
-
-
-def weigh(run: Run, rewards: Mapping[str, Tensor], groups: Tensor, steps: int) -> Tensor:
-    """Return the advantages ``[N, S]`` over the S trained steps.
-
-    Raises:
-        ComponentError: The advantage raised, or returned another shape or a non-finite number.
-    """
-    who = f"advantage {run.config.advantage.use!r}"
-    try:
-        advantages = run.advantage(rewards, groups, run.reward_weights)
-    except Exception as error:
-        raise ComponentError(f"{who} raised {type(error).__name__}: {error}") from error
-    shape = tuple(advantages.shape) if isinstance(advantages, Tensor) else type(advantages).__name__
-    if shape == (len(groups),):
-        advantages = advantages[:, None].expand(-1, steps)
-    elif shape != (len(groups), steps):
-        raise ComponentError(
-            f"{who} must return [{len(groups)}] or [{len(groups)}, {steps}], received {shape}"
-        )
-    if not advantages.isfinite().all():
-        raise ComponentError(f"{who} returned a number that is not finite")
-    return advantages
+            x, taken = denoise(
+                backbone, run.objective.sampler, schedule, condition, source, stochastic, run.clock
+            )
+            scoring.submit(decode(backbone, x, condition, run.clock), texts)
+            kept = Trajectory(batch, condition, taken, stochastic)
+            trajectories.append(kept.offload() if settings.offload_trajectories else kept)
+            run.trackers.progress("sample", batch.stop, len(prompts))
+        return trajectories, scoring.collect()
 
 
 def _announce(received: signal.Signals) -> None:

@@ -14,8 +14,8 @@ from guardcore.components import Backbone, GradientWeight, Penalty, RatioTransfo
 from guardcore.condition import Condition
 from guardcore.errors import ComponentError
 from guardcore.ratio import RatioTerms, StepContext, log_ratio, surrogate
-from guardcore.rollout import TakenStep
 from guardcore.tensors import Reduction, promote
+from guardcore.trajectory import TakenStep
 
 _T = TypeVar("_T")
 

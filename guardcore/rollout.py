@@ -1,4 +1,4 @@
-"""Sampling images and keeping what the update scores again.
+"""Sampling images.
 
 The core alone draws: a sampler says how the next latents are distributed, this file draws them
 from noise that depends on (seed, iteration, purpose, sample) only.
@@ -6,8 +6,7 @@ from noise that depends on (seed, iteration, purpose, sample) only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
@@ -15,53 +14,13 @@ from torch import Tensor
 from guardcore.clock import Clock
 from guardcore.components import Backbone, Sampler
 from guardcore.condition import Condition
-from guardcore.schedule import Schedule, Step
+from guardcore.schedule import Schedule
 from guardcore.tensors import promote
-from guardcore.transition import Transition, ode_step
+from guardcore.trajectory import TakenStep
+from guardcore.transition import ode_step
 
 NoiseSource = Callable[[str], Tensor]
 """From a purpose to standard normal noise ``[B, …]`` on the CPU."""
-
-
-@dataclass(frozen=True, eq=False)
-class TakenStep:
-    """One stochastic step as it was taken; consecutive steps share ``x_next`` and ``x``.
-
-    Attributes:
-        step: The step of each row.
-        x: ``[B, …]``, at the precision in which it is scored again.
-        x_next: ``[B, …]``, likewise.
-        old: The distribution that drew ``x_next``.
-        precision: The dtype of the backbone's velocity.
-    """
-
-    step: Step
-    x: Tensor
-    x_next: Tensor
-    old: Transition
-    precision: torch.dtype
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectory:
-    """A micro-batch of the rollout.
-
-    Attributes:
-        samples: The samples' numbers within the iteration.
-        condition: Their condition, one row a sample.
-        steps: The stochastic steps, in order.
-        indices: Their places in the schedule.
-    """
-
-    samples: range
-    condition: Condition
-    steps: Sequence[TakenStep]
-    indices: Sequence[int]
-
-    @property
-    def rows(self) -> slice:
-        """The samples' rows in tensors over the whole iteration."""
-        return slice(self.samples.start, self.samples.stop)
 
 
 @torch.no_grad()

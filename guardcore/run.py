@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from guardcore.batch_size import BatchSize
 from guardcore.bound import Binding, Bound
 from guardcore.clock import Clock
 from guardcore.components import Advantage, Backbone, PromptSource, Reward, Sampler, Tracker
 from guardcore.config import RunConfig
 from guardcore.errors import GuardcoreError
+from guardcore.judges import Judges, Session
 from guardcore.objective import Objective
 
 
@@ -51,16 +53,22 @@ class Run:
     eval_sampler: Sampler
     advantage: Advantage
     rewards: Mapping[str, Reward]
+    judges: Judges
     reward_weights: Mapping[str, float]
     train_prompts: PromptSource
     eval_prompts: PromptSource | None
     trackers: Trackers
     clock: Clock
+    batch_size: BatchSize
 
     @property
     def trained_rewards(self) -> Mapping[str, Reward]:
         """The rewards with a weight; the others are for evaluation only."""
         return {name: r for name, r in self.rewards.items() if self.reward_weights[name] != 0}
+
+    def scoring(self, names: Iterable[str]) -> Session:
+        """Return what has a phase's images scored by the rewards ``names``."""
+        return self.judges.session(list(names), self.clock)
 
 
 @contextmanager
@@ -79,6 +87,7 @@ def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
         for label, bound in binding.rewards.items():
             rewards[label] = bound.build()
             stack.callback(rewards[label].close)
+        judges = stack.enter_context(Judges(rewards))
         if config.deterministic:
             torch.use_deterministic_algorithms(True)
         torch.manual_seed(config.seed)
@@ -94,11 +103,15 @@ def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
             eval_sampler=eval_sampler,
             advantage=advantage,
             rewards=rewards,
+            judges=judges,
             reward_weights={label: b.weight or 0.0 for label, b in binding.rewards.items()},
             train_prompts=train_prompts,
             eval_prompts=eval_prompts,
             trackers=Trackers(trackers),
             clock=Clock(),
+            batch_size=BatchSize(
+                config.rollout.batch_size, config.rollout.out_of_memory == "halve"
+            ),
         )
 
 

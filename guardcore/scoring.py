@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -12,22 +12,20 @@ from guardcore.errors import ComponentError, GuardcoreError
 from guardcore.prompt import Prompt
 
 
-def score_images(
-    rewards: Mapping[str, Reward], images: Tensor, prompts: Sequence[Prompt]
-) -> dict[str, Tensor]:
-    """Return every reward of ``images [B, 3, H, W]`` as ``[B]`` in float64 on the CPU.
+@torch.no_grad()
+def score(name: str, reward: Reward, images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+    """Return a reward of ``images [B, 3, H, W]`` as ``[B]`` in float64 on the CPU.
 
     Raises:
-        ComponentError: A reward raised, or returned another shape or a non-finite number; the
-            reward and the prompt are named.
+        ComponentError: The reward raised, or returned another shape or a non-finite number; it
+            and the prompt are named.
+        OutOfMemoryError: As the reward raised it, with a note: fewer images may fit.
     """
-    return {name: _score(name, reward, images, prompts) for name, reward in rewards.items()}
-
-
-@torch.no_grad()
-def _score(name: str, reward: Reward, images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
     try:
         scores = reward(images, prompts)
+    except torch.OutOfMemoryError as error:
+        error.add_note(f"reward {name!r}")
+        raise
     except GuardcoreError as error:
         raise ComponentError(f"reward {name!r}: {error}") from error
     except Exception as error:

@@ -32,7 +32,11 @@ class Spec(BaseModel):
 class WeightedSpec(Spec):
     """A reward or a penalty: a component with its coefficient."""
 
-    weight: float = Field(1.0, allow_inf_nan=False, description="coefficient; 0: evaluation only")
+    weight: float = Field(
+        1.0,
+        allow_inf_nan=False,
+        description="coefficient; of a reward, 0: evaluation only; below 0: less is better",
+    )
 
 
 @dataclass(frozen=True)

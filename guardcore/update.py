@@ -10,8 +10,8 @@ from torch import Tensor
 from guardcore.figures import UpdateFigures
 from guardcore.learner import Learner
 from guardcore.preflight import check_ratios_are_one
-from guardcore.rollout import Trajectory
 from guardcore.run import Run
+from guardcore.trajectory import Trajectory
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,8 @@ def update(
     figures = UpdateFigures()
     terms = sum(len(trajectory.samples) * len(trajectory.steps) for trajectory in trajectories)
     losses = []
-    for done, trajectory in enumerate(trajectories, 1):
+    for done, kept in enumerate(trajectories, 1):
+        trajectory = kept.onload()
         for place, taken in enumerate(trajectory.steps):
             advantage = advantages[trajectory.rows, place]
             if not run.objective.penalty and not advantage.any():

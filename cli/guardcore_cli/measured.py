@@ -16,7 +16,7 @@ _MEANING = {
     "encode": "prompts to embeddings, each text only once a run",
     "rollout": "model forwards while sampling",
     "decode": "latents to images",
-    "reward": "the judges",
+    "waiting": "for the rewards of the last images",
     "forward": "model forwards while updating",
     "backward": "gradients",
     "optimizer": "clipping, AdamW, moving averages",
@@ -84,6 +84,7 @@ def _summary(result: Result) -> list[str]:
     return [
         f"{result.images_per_second:.1f} images per second, {result.images} in "
         f"{result.seconds:.2f} s",
+        *_rewards(result),
         f"peak memory {memory / 2**20:,.0f} MiB" if memory else "peak memory unknown here",
         f"floor ratio {result.floor_ratio:.3f} ({min(ratios):.3f} to {max(ratios):.3f} in "
         f"{len(ratios)} pairs): ours {result.seconds:.2f} s, bare loop "
@@ -92,6 +93,17 @@ def _summary(result: Result) -> list[str]:
         f"on {result.machine}",
         f"config {result.config_digest}",
     ]
+
+
+def _rewards(result: Result) -> list[str]:
+    """Say what the rewards took, and how much of it the iteration waited for."""
+    if result.waiting_share is None:
+        return []
+    took = ", ".join(
+        f"{name} {seconds:.3f} s ({result.images / seconds:,.0f} images/s)"
+        for name, seconds in result.reward_seconds.items()
+    )
+    return [f"waiting for rewards {result.waiting_share:.1%}; they took beside it: {took}"]
 
 
 def _change_cells(change: Change) -> list[str]:

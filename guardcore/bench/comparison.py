@@ -57,6 +57,9 @@ def _figures(result: Result) -> Mapping[tuple[str, str], float]:
         figures["cpu ratio", ""] = result.cpu_ratio
     if result.peak_memory_bytes is not None:
         figures["peak memory", "MiB"] = result.peak_memory_bytes / 2**20
+    if result.waiting_share is not None:
+        figures["waiting for rewards", "share"] = result.waiting_share
+    figures |= {(f"reward {name}", "s"): took for name, took in result.reward_seconds.items()}
     figures |= {(phase, "s"): seconds for phase, seconds in result.phases.items()}
     return figures | {
         (f"{row.setting}={row.value}", "s"): row.seconds

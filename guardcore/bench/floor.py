@@ -3,7 +3,8 @@
 It makes the same encode, velocity, decode, reward and advantage calls as ``loop.iterate``, over
 the same prompts, micro-batches and trained steps, and as many backward passes. Left out, because
 ours pays for them: samplers and ratio words as plugins, figures, clocks, trackers, checks of
-shapes and numbers, noise that does not depend on batching, gradient clipping, EMA.
+shapes and numbers, noise that does not depend on batching, gradient clipping, EMA. What ours has
+ahead of it is that rewards work beside the sampling: here they are waited for one after the other.
 """
 
 from __future__ import annotations

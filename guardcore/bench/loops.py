@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from guardcore.batch_size import BatchSize
 from guardcore.bench import machine
 from guardcore.bench.floor import bare_iteration
 from guardcore.clock import Clock
@@ -54,7 +55,8 @@ class Loops:
         """Time ``iterate``, with another clock or other settings of the rollout."""
         run = replace(self.run, clock=clock or Clock())
         if rollout is not None:
-            run = replace(run, config=run.config.model_copy(update={"rollout": rollout}))
+            config = run.config.model_copy(update={"rollout": rollout})
+            run = replace(run, config=config, batch_size=BatchSize(rollout.batch_size))
         return self._timed(lambda: iterate(run, self._learner, ITERATION))
 
     def floor(self) -> Seconds:

@@ -82,6 +82,8 @@ def measure(
             images=images,
             images_per_second=images / seconds,
             phases=phases(laps or [p.lap for p in found]),
+            waiting_share=median(share(p.lap, "waiting") for p in found),
+            reward_seconds=reward_seconds([p.lap for p in found]),
             peak_memory_bytes=max((p.peak_memory for p in found if p.peak_memory), default=None),
             scaling=scale(loops, seconds, tell) if scaling else (),
             machine=machine.describe(loops.device),
@@ -112,6 +114,18 @@ def phases(laps: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the median seconds of each phase that an iteration has, in their order."""
     names = [phase for phase in PHASES if f"seconds/{phase}" in laps[0]]
     return {name: median(lap[f"seconds/{name}"] for lap in laps) for name in names}
+
+
+def share(lap: Mapping[str, float], phase: str) -> float:
+    """Return a phase's part of an iteration, from 0 to 1."""
+    return lap[f"seconds/{phase}"] / lap["seconds/total"]
+
+
+def reward_seconds(laps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the median seconds that each reward was at work, in a thread beside the phases."""
+    prefix = "seconds/reward/"
+    names = [key for key in laps[0] if key.startswith(prefix)]
+    return {key.removeprefix(prefix): median(lap[key] for lap in laps) for key in names}
 
 
 def digest(config: Mapping[str, Any]) -> str:

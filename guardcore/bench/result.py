@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from guardcore.config import Section
 from guardcore.errors import GuardcoreError
@@ -44,6 +44,10 @@ class Result(Section):
     images: int
     images_per_second: float
     phases: dict[str, float]
+    waiting_share: float | None = None
+    """Part of an iteration spent waiting for rewards; None in older files."""
+    reward_seconds: dict[str, float] = Field(default_factory=dict)
+    """What each reward took of an iteration, in a thread of its own beside the phases."""
     peak_memory_bytes: int | None
     scaling: tuple[Scaled, ...]
     machine: Machine

@@ -158,7 +158,8 @@ def _training_spread(curves: Sequence[Curve]) -> str:
 def _phases(group: Group) -> dict[str, float]:
     phases = dict.fromkeys(label for run in group.runs for label in run.labels("seconds"))
     totals = {p: sum(sum(r.series(f"seconds/{p}").values()) for r in group.runs) for p in phases}
-    return {p: t / len(group.runs) for p, t in totals.items() if p != "total" and t > 0}
+    parts = {p: t for p, t in totals.items() if p != "total" and "/" not in p}  # reward/…: beside
+    return {p: t / len(group.runs) for p, t in parts.items() if t > 0}
 
 
 def _labels(groups: Sequence[Group], prefix: str) -> list[str]:

@@ -1,6 +1,7 @@
 """What ``bench`` measures: the bare loop does our loop's work, and the figures add up."""
 
 import json
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -17,7 +18,7 @@ from guardcore.layers import parse_config
 from guardcore.plan import trained_steps
 from guardcore.run import prepared
 from runs import Spy
-from toy import Brightness, RewardOptions, ToyOptions, toy_host, toy_tree
+from toy import Brightness, RewardOptions, ToyBackbone, ToyOptions, toy_host, toy_tree
 
 
 class Recording(Spy):
@@ -133,6 +134,18 @@ def test_the_bare_loop_learns_what_the_reward_likes():
         assert float(run.backbone.target.detach().sum()) > 0.02
 
 
+class Steady(ToyBackbone):
+    """A velocity takes 3 ms: a device at work, the processor free."""
+
+    def velocity(self, x, sigma, condition):
+        time.sleep(0.003)
+        return super().velocity(x, sigma, condition)
+
+
+def steady(options: ToyOptions) -> Steady:
+    return Steady(options)
+
+
 def result(**more) -> Result:
     config = parse_config(toy_tree(**more))
     return measure(config, pairs=3, registry=toy_host().registry)
@@ -150,11 +163,28 @@ def test_the_figures_belong_together(measured):
     assert measured.images == 15
     assert measured.images_per_second == measured.images / measured.seconds
     assert list(measured.phases) == [
-        "encode", "rollout", "decode", "reward", "forward", "backward", "optimizer", "rest",
+        "encode", "rollout", "decode", "waiting", "forward", "backward", "optimizer", "rest",
     ]  # fmt: skip
     assert all(seconds > 0 for seconds in measured.phases.values())
+    assert 0 < measured.waiting_share < 1
+    assert list(measured.reward_seconds) == ["brightness"]
     assert measured.peak_memory_bytes > 2**20  # Python alone takes more
     assert measured.machine.torch == torch.__version__
+
+
+def test_a_reward_that_only_waits_costs_less_than_a_twentieth_of_an_iteration():
+    # 2 ms an image, 40 in micro-batches of 2. Sampling two takes longer, 3 steps of 3 ms and an
+    # update of 2·2·20·3 ms besides: of 80 ms of waiting the last 4 ms show, of 400 ms
+    rollout = {"groups": 4, "group_size": 10, "batch_size": 2}
+    reward = [{"use": "brightness", "seconds": 2 * 0.002}]
+    found = measure(
+        parse_config(toy_tree(rollout=rollout, reward=reward, backbone="steady")),
+        pairs=3,
+        scaling=False,
+        registry=toy_host(steady=("backbones", steady)).registry,
+    )
+    assert found.reward_seconds["brightness"] >= 20 * 0.004
+    assert found.waiting_share < 0.05
 
 
 def test_the_scaling_has_three_rows_a_setting_with_the_config_in_the_middle(measured):

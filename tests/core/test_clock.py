@@ -45,3 +45,15 @@ def test_a_phase_that_fails_is_over():
     with clock("rollout"):
         pass
     assert "seconds/rollout" in clock.lap()
+
+
+def test_work_beside_is_reported_and_no_part_of_the_total():
+    clock = Clock()
+    clock.beside("reward/ocr", 100.0)
+    clock.beside("reward/ocr", 1.0)
+    with clock("evaluate"):
+        clock.beside("reward/ocr", 1000.0)  # the evaluation's, as its phases are
+    lap = clock.lap()
+    assert lap["seconds/reward/ocr"] == 101.0
+    assert lap["seconds/total"] == pytest.approx(lap["seconds/evaluate"] + lap["seconds/rest"])
+    assert "seconds/reward/ocr" not in clock.lap()

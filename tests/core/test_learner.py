@@ -199,3 +199,29 @@ def test_weights_are_copied_into_the_models_own_parameters():
     weights["c"].zero_()
     assert params["a.b"].tolist() == [5.0, 6.0]
     assert params["c"].tolist() == [7.0]
+
+
+@pytest.mark.parametrize("updates_before", [0, 2])
+def test_a_snapshot_takes_the_learner_back_again_and_again(updates_before):
+    params = parameters()
+    made = learner(params, learning_rate=0.1, lr_warmup_steps=5)
+
+    def go_on():
+        for update in range(3):
+            give(params, [1.0, (-2.0) ** update])
+            made.step(0.0)
+        return {f"{k}.{n}": t.clone() for k, v in made.state()[0].items() for n, t in v.items()}
+
+    for _ in range(updates_before):
+        give(params, [3.0, 1.0])
+        made.step(0.0)
+    start = made.snapshot()
+    once = go_on()
+    for _ in range(2):
+        give(params, [math.nan, 5.0])  # half an update's gradient
+        made.load(*start)
+        assert made.updates == updates_before
+        assert params["a.b"].grad is None
+        again = go_on()
+        assert again.keys() == once.keys()
+        assert all(torch.equal(again[name], once[name]) for name in once)

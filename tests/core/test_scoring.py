@@ -3,33 +3,26 @@ import torch
 
 from guardcore import GuardcoreError, Prompt
 from guardcore.errors import ComponentError
-from guardcore.scoring import score_images
+from guardcore.scoring import score
 
 IMAGES = torch.linspace(0, 1, 3 * 3 * 4).reshape(3, 3, 2, 2)
 PROMPTS = [Prompt("a cat"), Prompt("a dog"), Prompt("a cow")]
 
 
 def scored(reward):
-    return score_images({"mine": reward}, IMAGES, PROMPTS)
+    return score("mine", reward, IMAGES, PROMPTS)
 
 
-def test_every_reward_scores_every_image_in_float64():
-    both = score_images(
-        {
-            "mean": lambda images, prompts: images.mean((1, 2, 3)).half(),
-            "max": lambda i, p: i.amax((1, 2, 3)),
-        },
-        IMAGES,
-        PROMPTS,
-    )
-    assert list(both) == ["mean", "max"]
-    assert both["mean"].dtype == both["max"].dtype == torch.float64
-    assert both["max"].tolist() == pytest.approx([11 / 35, 23 / 35, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_every_image_is_scored_in_float64(dtype):
+    found = scored(lambda images, prompts: images.amax((1, 2, 3)).to(dtype))
+    assert found.dtype == torch.float64
+    assert found.tolist() == pytest.approx([11 / 35, 23 / 35, 1.0], abs=5e-4)
 
 
 def test_a_reward_sees_images_and_prompts_in_one_order():
     lengths = scored(lambda images, prompts: torch.tensor([float(len(p.text)) for p in prompts]))
-    assert lengths["mine"].tolist() == [5.0, 5.0, 5.0]
+    assert lengths.tolist() == [5.0, 5.0, 5.0]
 
 
 def test_a_reward_is_called_without_gradient():
@@ -37,7 +30,7 @@ def test_a_reward_is_called_without_gradient():
         assert not torch.is_grad_enabled()
         return images.mean((1, 2, 3))
 
-    assert not scored(reward)["mine"].requires_grad
+    assert not scored(reward).requires_grad
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -82,3 +75,12 @@ def test_a_reward_that_says_what_the_user_can_mend_is_quoted():
 
     with pytest.raises(GuardcoreError, match="reward 'mine': install guardcore"):
         scored(reward)
+
+
+def test_memory_that_is_too_small_is_not_the_rewards_fault_but_names_it():
+    def reward(images, prompts):
+        raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        scored(reward)
+    assert caught.value.__notes__ == ["reward 'mine'"]

@@ -113,6 +113,62 @@ def test_a_reward_of_weight_zero_has_no_say_even_if_it_is_infinite():
     assert torch.equal(values, one(PLAIN, a, groups))
 
 
+def test_a_negative_weight_asks_for_less():
+    groups, a = torch.zeros(3).long(), torch.tensor([1.0, 2.0, 4.0]).double()
+    assert torch.equal(PLAIN({"a": a}, groups, {"a": -1.0}), -one(PLAIN, a, groups))
+
+
+def normalized(how, **options):
+    return create("advantage", "group", normalize=how, clip=None, **options)
+
+
+TWO = {
+    "a": torch.tensor([0.0, 1.0, 5.0, 6.0, 2.0, 2.0]).double(),
+    "b": torch.tensor([3.0, 1.0, 0.0, 0.0, 1.0, 4.0]).double(),
+}
+PAIRS = torch.tensor([0, 0, 1, 1, 2, 2])
+
+
+def test_two_rewards_normalized_within_the_group_by_hand():
+    # in a pair every reward becomes −1, 1; where it is constant 0; weights 2 and 1; std "none"
+    values = normalized("group", eps=0, std="none")(TWO, PAIRS, {"a": 2.0, "b": 1.0})
+    assert values.tolist() == pytest.approx([-1, 1, -2, 2, -1, 1], abs=1e-12)
+
+
+def test_two_rewards_normalized_over_all_samples_by_hand():
+    values = normalized("batch", eps=0, std="none")(TWO, PAIRS, {"a": 2.0, "b": 1.0})
+    a, b = (float(TWO[name].std(correction=0)) for name in "ab")
+    halves = [-1 / a + 1 / b, -1 / a, -1.5 / b]  # 2·(R_a − mean)/a + (R_b − mean)/b, halves of it
+    want = [sign * half for half in halves for sign in (1, -1)]
+    assert values.tolist() == pytest.approx(want, rel=1e-12)
+
+
+@pytest.mark.parametrize("how", ["group", "batch"])
+@given(rows=REWARDS, other=st.lists(st.integers(-9, 9), min_size=24, max_size=24))
+def test_a_thousandfold_of_a_normalized_reward_changes_nothing(how, rows, other):
+    a, groups = tensors(rows)
+    a, b = a.round(), torch.tensor(other[: len(a)]).double()
+    weights, advantage = {"a": 1.0, "b": 0.5}, normalized(how, eps=0, std="none")
+    once = advantage({"a": a, "b": b}, groups, weights)
+    often = advantage({"a": 1000 * a, "b": b}, groups, weights)
+    torch.testing.assert_close(often, once, rtol=1e-9, atol=1e-9)
+
+
+def test_without_normalizing_the_larger_scale_decides():
+    # the first pair: 3·1 − 2 ranks the second image higher, 3·1 − 2000 the first
+    weights = {"a": 3.0, "b": 1.0}
+    larger = {"a": TWO["a"], "b": 1000 * TWO["b"]}
+    assert PLAIN(TWO, PAIRS, weights)[:2].sign().tolist() == [-1, 1]
+    assert PLAIN(larger, PAIRS, weights)[:2].sign().tolist() == [1, -1]
+
+
+@pytest.mark.parametrize("how", ["group", "batch"])
+@given(value=st.floats(-1e6, 1e6, width=32), size=st.integers(1, 48))
+def test_a_normalized_constant_is_exactly_zero(how, value, size):
+    rewards = torch.full((size,), value, dtype=torch.float64)
+    assert one(normalized(how, eps=0), rewards, torch.zeros(size).long()).tolist() == [0.0] * size
+
+
 def test_without_any_weight_there_is_nothing_to_rank_by():
     with pytest.raises(ValueError, match="no reward has a weight"):
         PLAIN({"a": torch.ones(2)}, torch.zeros(2).long(), {"a": 0.0})
@@ -125,7 +181,15 @@ def test_a_reward_of_another_shape_is_named(shape):
 
 
 @pytest.mark.parametrize(
-    "options", [{"std": "sample"}, {"eps": -1e-9}, {"clip": 0}, {"clip": -5}, {"eps": float("nan")}]
+    "options",
+    [
+        {"std": "sample"},
+        {"normalize": "all"},
+        {"eps": -1e-9},
+        {"clip": 0},
+        {"clip": -5},
+        {"eps": float("nan")},
+    ],
 )
 def test_options_out_of_range_are_refused_and_named(options):
     ((name, _),) = options.items()

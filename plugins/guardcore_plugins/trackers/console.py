@@ -121,6 +121,7 @@ def _phases(values: Mapping[str, float]) -> str:
         name.removeprefix("seconds/"): value
         for name, value in values.items()
         if name.startswith("seconds/") and name != "seconds/total" and value >= 0.05
+        if name.count("/") == 1  # a reward's own seconds lie beside the others
     }
     parts = sorted(seconds.items(), key=lambda item: -item[1])
     return "time: " + ", ".join(f"{name} {value:.1f} s" for name, value in parts)
