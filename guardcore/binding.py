@@ -13,6 +13,7 @@ from guardcore.bound import Binding, Bound, validate_options
 from guardcore.config import RunConfig, Window
 from guardcore.errors import ConfigError, GuardcoreError, did_you_mean
 from guardcore.registry import Registry
+from guardcore.reward_options import complete_rewards
 from guardcore.spec import Spec, SpecLike, Strategy, WeightedSpec
 
 
@@ -37,12 +38,14 @@ class _Binder:
     def bind(self) -> Binding:
         config = self.config
         strategy = self._strategy()
+        rewards = complete_rewards(config, self.registry)
+        self.problems += rewards.problems
         parts: dict[str, Any] = {
             "backbone": self._one("backbone", config.backbone),
             "sampler": self._one("sampler", config.sampler),
             "eval_sampler": self._one("sampler", config.evaluate.sampler, "evaluate.sampler"),
             "advantage": self._one("advantage", config.advantage),
-            "rewards": self._labelled("reward", config.reward),
+            "rewards": self._labelled("reward", rewards.specs),
             "penalties": self._labelled("penalty", config.penalty),
             "ratio": self._words("ratio_transform", "ratio", config.ratio, strategy.ratio),
             "gradient_weight": self._words(
@@ -64,6 +67,7 @@ class _Binder:
             raise ConfigError(self.problems)
         parts["strategy"] = config.strategy and self.strategies.get(config.strategy)
         parts["strategies"] = self.strategies
+        parts["reward_options"] = rewards.options
         return Binding(**parts, warnings=tuple(self._warnings(strategy)))
 
     def _one(self, kind: str, spec: Spec, path: str | None = None) -> Bound | None:

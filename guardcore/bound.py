@@ -43,7 +43,10 @@ class Bound:
 
 @dataclass(frozen=True)
 class Binding:
-    """All components of a run; ``strategies`` maps the config's names to qualified ones."""
+    """All components of a run.
+
+    ``strategies`` maps the config's names to qualified ones; ``reward_options`` has qualified ones.
+    """
 
     backbone: Bound
     sampler: Bound
@@ -58,6 +61,7 @@ class Binding:
     trackers: tuple[Bound, ...]
     strategy: str | None
     strategies: Mapping[str, str]
+    reward_options: Mapping[str, Mapping[str, Any]]
     warnings: tuple[str, ...] = ()
 
     def all(self) -> list[Bound]:
@@ -87,6 +91,7 @@ def resolved(config: RunConfig, binding: Binding) -> dict[str, Any]:
     tree["strategy_options"] = {
         binding.strategies[name]: patch for name, patch in tree["strategy_options"].items()
     }
+    tree["reward_options"] = {name: dict(own) for name, own in binding.reward_options.items()}
     tree["backbone"], tree["sampler"] = binding.backbone.spec(), binding.sampler.spec()
     tree["advantage"] = binding.advantage.spec()
     tree["evaluate"]["sampler"] = binding.eval_sampler.spec()

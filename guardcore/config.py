@@ -143,6 +143,9 @@ class RunConfig(Section):
     )
     advantage: Spec = Field(Spec(use="group"), description="from rewards to advantages")
     reward: tuple[WeightedSpec, ...] = Field(min_length=1, description="judges of the images")
+    reward_options: dict[str, dict[str, Any]] = Field(
+        {}, description="this profile's options for a reward where one is named: {pickscore: {…}}"
+    )
     penalty: tuple[WeightedSpec, ...] = Field((), description="added to the loss")
     reduction: Reduction = Field(
         "mean", description="log-probabilities over latent dimensions: the published mean, or sum"

@@ -11,9 +11,22 @@ from pydantic import BaseModel, ValidationError
 from guardcore.errors import did_you_mean
 
 
-def problem_lines(error: ValidationError, model: type[BaseModel], path: str = "") -> list[str]:
-    """Return one line a problem, each beginning with its config path."""
-    return [_line(problem, model, path) for problem in error.errors()]
+def problem_lines(
+    error: ValidationError, model: type[BaseModel], path: str = "", *, partial: bool = False
+) -> list[str]:
+    """Return one line a problem, each beginning with its config path.
+
+    Args:
+        error: What pydantic found.
+        model: What it validated for.
+        path: Where that stands in the config.
+        partial: What is missing is no problem.
+    """
+    return [
+        _line(problem, model, path)
+        for problem in error.errors()
+        if not (partial and problem["type"] == "missing")
+    ]
 
 
 def _line(problem: Mapping[str, Any], model: type[BaseModel], path: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from guardcore.report.read import RecordedRun
 from guardcore.report.words import short, strategy_name
 
-_ASIDE = {"seed", "tracker", "checkpoint", "deterministic", "strategy_options"}
+_ASIDE = {"seed", "tracker", "checkpoint", "deterministic", "strategy_options", "reward_options"}
 _WORDS = {"strategy", "ratio", "gradient_weight"}
 
 
