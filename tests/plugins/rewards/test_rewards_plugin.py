@@ -53,7 +53,10 @@ def test_importing_the_plugin_imports_nothing_heavy():
     ("options", "value"),
     [
         (GenEvalOptions, {"credit": "half"}),
-        (GenEvalOptions, {"detector": "mask2former"}),
+        (GenEvalOptions, {"detector": "mask3former"}),
+        (GenEvalOptions, {"device": "tpu"}),
+        (GenEvalOptions, {"batch_size": 0}),
+        (GenEvalOptions, {"threshold": 1.0}),
         (OcrOptions, {"threads": 0}),
         (OcrOptions, {"confidence": 1.5}),
         (JpegSizeOptions, {"quality": 0}),
