@@ -109,19 +109,14 @@ def _kept(config: RunConfig, geometry: Geometry, sizes: Mapping[str, int]) -> li
     """Return what the update scores again: S steps share S + 1 latents, and have S means."""
     phases = ["rollout", "decode", "update", "optimizer"]
     latents = 2 * len(geometry.trained_steps) + 1
-    images = geometry.images_a_process
-    note = f"{images:,} images, {latents} latents each"
+    images, note = geometry.images_a_process, f"{geometry.images_a_process:,} images"
     if config.rollout.offload_trajectories:
         images = min(images, config.rollout.batch_size)
-        note = "in main memory; here those of one micro-batch"
+        note = "in main memory, a micro-batch's here"
+    size = images * latents * sizes["latent"] * FLOAT
     return [
-        Item(
-            name="trajectories",
-            bytes=images * latents * sizes["latent"] * FLOAT,
-            phases=phases,
-            note=note,
-        ),
-        Item(name="conditions", bytes=images * sizes["condition"], phases=phases, note="embeddings"),
+        Item(name="trajectories", bytes=size, phases=phases, note=f"{note}, {latents} latents each"),
+        Item(name="conditions", bytes=images * sizes["condition"], phases=phases, note=note),
     ]
 
 
