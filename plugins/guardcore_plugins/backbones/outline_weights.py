@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from torch import Tensor
 from torch.nn import Linear, Module
 
 from guardcore_plugins.backbones.memory_options import MemoryOptions
 from guardcore_plugins.backbones.offloading import repeated_blocks
+from guardcore_plugins.backbones.quantisation import WHOLE
 
 # bitsandbytes: LLM.int8 keeps one float32 a row; NF4 one float32 a block of 64 weights
 _ROW_SCALE = 4
@@ -17,7 +17,7 @@ _NF4_BYTES = 0.5 + 4 / 64
 
 def weight_bytes(module: Module, quantization: str | None = None) -> int:
     """Return the bytes of a module's frozen weights and buffers."""
-    quantised = _linear_weights(module) if quantization else {}
+    quantised = _linear_weights(module) if quantization else ()
     total = 0.0
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.requires_grad:
@@ -45,5 +45,9 @@ def network_bytes(network: Module, options: MemoryOptions) -> int:
 
 
 def _linear_weights(module: Module) -> Collection[int]:
-    linear = (child for child in module.modules() if isinstance(child, Linear))
+    linear = [
+        child
+        for name, child in module.named_modules()
+        if isinstance(child, Linear) and name.partition(".")[0] not in WHOLE
+    ]
     return {id(layer.weight) for layer in linear if not layer.weight.requires_grad}
