@@ -37,7 +37,7 @@ def sample(
     from guardcore.prompt import Prompt
     from guardcore_cli.loading import load_config
 
-    config = load_config(source, _overrides(assignments))
+    config = load_config([source] if source else (), _overrides(assignments))
     with trained(config, _run_directory(source), checkpoint) as run:
         prompts = [Prompt(text) for text in prompt or []]
         if not prompts and run.eval_prompts is not None:
@@ -65,7 +65,7 @@ def evaluate(
     from guardcore.inference import trained
     from guardcore_cli.loading import load_config
 
-    config = load_config(source, _overrides(assignments))
+    config = load_config([source] if source else (), _overrides(assignments))
     with trained(config, _run_directory(source), checkpoint) as run:
         evaluation = run_evaluation(run)
     rows = {

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from guardcore.errors import ConfigError, GuardcoreError
-from guardcore_cli import bench, config, inference, plugins, report, train
+from guardcore_cli import bench, config, inference, plan, plugins, report, train
 
 app = typer.Typer(
     name="guardcore",
@@ -17,6 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
+app.command("plan")(plan.plan)
 app.command("sample")(inference.sample)
 app.command("eval")(inference.evaluate)
 app.command("report")(report.report)

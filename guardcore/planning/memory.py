@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, computed_field
 
 from guardcore.config import RunConfig
 from guardcore.outline import Outline
@@ -37,17 +37,20 @@ class Memory(BaseModel):
 
     items: list[Item]
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def by_phase(self) -> dict[str, int]:
         """The sum of each phase, with what the allocator holds besides."""
         sums = {p: sum(i.bytes for i in self.items if p in i.phases) for p in PHASES}
         return {phase: int(size * (1 + FRAGMENTATION)) + CONTEXT for phase, size in sums.items()}
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def phase(self) -> str:
         """The phase with the peak."""
         return max(self.by_phase, key=lambda phase: self.by_phase[phase])
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def peak(self) -> int:
         """The most there is at once."""

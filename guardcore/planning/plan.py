@@ -4,117 +4,58 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from guardcore.bound import validate_options
 from guardcore.config import RunConfig
-from guardcore.outline import Outline
 from guardcore.planning.costs import Costs
+from guardcore.planning.estimate import Estimate, costs_of, estimate, outline_of
 from guardcore.planning.geometry import Geometry, geometry
-from guardcore.planning.memory import Memory, memory
-from guardcore.planning.work import Work, work
+from guardcore.planning.remedies import Candidate, Remedy, remedies
+from guardcore.planning.request import Request
 from guardcore.registry import Registry
 
 
-class Request(BaseModel):
-    """What is asked about the device and how many there are."""
-
-    processes: int = Field(1, ge=1, description="each with a device of its own")
-    memory: int | None = Field(None, gt=0, description="bytes of a device")
-    flops: float | None = Field(None, gt=0, description="FLOP/s of a device, as its maker says")
-    utilization: float = Field(0.4, gt=0, le=1, description="share of them that is reached")
-
-
-class PartSize(BaseModel):
-    """A module of the backbone."""
-
-    name: str
-    parameters: int
-    bytes: int = Field(description="on the device")
-    note: str
-
-
-class Estimate(BaseModel):
-    """A config's cost, computed from its backbone's outline."""
-
-    parts: list[PartSize]
-    trainable: int = Field(description="parameters")
-    memory: Memory
-    work: Work
-    seconds: float | None = Field(description="an iteration's arithmetic at the given FLOP/s")
-
-
 class Plan(BaseModel):
-    """What ``guardcore plan`` says; ``estimate`` is null for a backbone without an outline."""
+    """What ``guardcore plan`` says."""
 
     backbone: str
+    request: Request
     geometry: Geometry
-    estimate: Estimate | None
-    rewards: list[str] = Field(description="whose own memory and time are unknown")
+    estimate: Estimate | None = Field(description="null for a backbone without an outline")
+    fits: bool | None = Field(description="the given memory; null where none was given")
+    remedies: list[Remedy] = Field(description="changes, each on top of those before it")
+    fits_then: bool | None = Field(description="with all of them")
+    rewards: list[str] = Field(description="whose own memory and time are not in the estimate")
 
 
-def outline_of(config: RunConfig, registry: Registry) -> Outline | None:
-    """Return the backbone's outline under the config's options; None where it has none.
+def make_plan(config: RunConfig, registry: Registry, request: Request) -> Plan:
+    """Return the plan of a config; no weight is loaded.
 
     Raises:
-        GuardcoreError: No such backbone, options that it refuses, or shapes that can't be read.
+        GuardcoreError: The shapes of the model can't be read, or its outline fails.
     """
-    entry = registry.find("backbone", config.backbone.use)
-    options = validate_options(entry, config.backbone.options, "backbone")
-    return None if entry.outline is None else entry.outline(options)
-
-
-def costs_of(config: RunConfig, outline: Outline) -> Costs:
-    """Return the costs of the config's micro-batches; nothing is traced yet."""
-    rollout = config.rollout
-    rows = min(rollout.batch_size, rollout.groups * rollout.group_size)
-    return Costs(outline, (rollout.height, rollout.width), rows)
-
-
-def plan(config: RunConfig, registry: Registry, request: Request, costs: Costs | None) -> Plan:
-    """Return the plan; without ``costs``, what can be said without an outline."""
-    dealt = geometry(config, request.processes)
+    outline, dealt = outline_of(config, registry), geometry(config, request.processes)
+    found, fits, changes, fits_then = None, None, [], None
+    if outline is not None:
+        costs = costs_of(config, outline)
+        found = estimate(config, costs, dealt, request)
+        if request.memory is not None:
+            fits = found.memory.peak <= request.memory
+            changes = [] if fits else _changes(config, registry, costs, request)
+            peak = changes[-1].peak if changes else found.memory.peak
+            fits_then = peak <= request.memory
     return Plan(
         backbone=registry.find("backbone", config.backbone.use).qualified,
+        request=request,
         geometry=dealt,
-        estimate=costs and _estimate(config, costs, dealt, request),
+        estimate=found,
+        fits=fits,
+        remedies=changes,
+        fits_then=fits_then,
         rewards=[reward.use for reward in config.reward],
     )
 
 
-def memory_of(config: RunConfig, costs: Costs, dealt: Geometry) -> Memory:
-    """Return what a process holds."""
-    rows = min(config.rollout.batch_size, dealt.images)
-    return memory(config, costs.outline, dealt, costs.sizes(), costs.all(rows))
-
-
-def _estimate(config: RunConfig, costs: Costs, dealt: Geometry, request: Request) -> Estimate:
-    rows = min(config.rollout.batch_size, dealt.images)
-    forward, update, decode = (
-        costs.of(piece, rows).flops // rows for piece in ("forward", "update", "decode")
-    )
-    done = work(config, dealt, forward, update, decode)
-    held = memory_of(config, costs, dealt)
-    trained = {id(p): p.numel() for p in costs.outline.backbone.trainable().values()}
-    parts = [
-        PartSize(
-            name=name,
-            parameters=sum(p.numel() for p in part.module.parameters() if id(p) not in trained),
-            bytes=part.held,
-            note=part.note,
-        )
-        for name, part in costs.outline.parts.items()
-    ]
-    return Estimate(
-        parts=parts,
-        trainable=sum(trained.values()),
-        memory=held,
-        work=done,
-        seconds=_seconds(done, dealt, request),
-    )
-
-
-def _seconds(done: Work, dealt: Geometry, request: Request) -> float | None:
-    """Return the time of the busiest process."""
-    if request.flops is None:
-        return None
-    share = dealt.images_a_process / dealt.images
-    return done.iteration * share / (request.flops * request.utilization)
+def _changes(
+    config: RunConfig, registry: Registry, costs: Costs, request: Request
+) -> list[Remedy]:
+    candidate = Candidate(config, registry, costs, request.processes)
+    return remedies(candidate, request.memory or 0)

@@ -13,7 +13,7 @@ from guardcore.option_fields import as_yaml
 from guardcore.outline import Saving
 from guardcore.planning.costs import Costs
 from guardcore.planning.geometry import geometry
-from guardcore.planning.plan import memory_of, outline_of
+from guardcore.planning.estimate import memory_of, outline_of
 from guardcore.registry import Registry
 
 _TRAJECTORIES = Saving(

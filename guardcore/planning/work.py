@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, computed_field
 
 from guardcore.config import RunConfig
 from guardcore.planning.geometry import Geometry
@@ -16,6 +16,7 @@ class Work(BaseModel):
     update: int = Field(description="velocities and gradients, recomputation and reference too")
     evaluation_an_image: int = Field(description="one image of an evaluation")
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def iteration(self) -> int:
         """Everything that an iteration computes; encoders and rewards are left out."""
