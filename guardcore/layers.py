@@ -1,6 +1,7 @@
 """Layers of a config: files over each other, then the command line over all.
 
-Precedence: first config < next config < ``--strategy`` < ``--ratio``/``--gradient-weight`` < ``--set``.
+Precedence: first config < next config < ``--strategy`` < ``--ratio``/``--gradient-weight`` <
+``--set``.
 """
 
 from __future__ import annotations

@@ -66,6 +66,8 @@ class Outline:
         parts: Its modules, in the order in which they are printed.
         condition: From rows, height and width (pixels) to what ``encode`` would return.
         savings: What its options can do about memory, the cheapest first.
+        prepare_bytes: What is on the device besides while the prompts are embedded before the
+            first iteration, and gone in it.
         reference_bytes: What ``reference()`` holds beside the trained weights, on the device.
     """
 
@@ -73,4 +75,5 @@ class Outline:
     parts: Mapping[str, Part]
     condition: Callable[[int, int, int], Condition]
     savings: Sequence[Saving] = ()
+    prepare_bytes: int = 0
     reference_bytes: int = 0

@@ -31,7 +31,8 @@ def train(
         bool, typer.Option("--resume", help="Go on from the newest checkpoint of --out.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything; say what would run, as `plan` does.")
+        bool,
+        typer.Option("--dry-run", help="Check everything; say what would run, as `plan` does."),
     ] = False,
     debug: parameters.Debug = False,
 ) -> None:

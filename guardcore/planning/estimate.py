@@ -8,7 +8,7 @@ from guardcore.bound import validate_options
 from guardcore.config import RunConfig
 from guardcore.outline import Outline
 from guardcore.planning.costs import Costs
-from guardcore.planning.geometry import Geometry, geometry
+from guardcore.planning.geometry import Geometry
 from guardcore.planning.memory import Memory, memory
 from guardcore.planning.request import Request
 from guardcore.planning.work import Work, work

@@ -20,7 +20,8 @@ CONTEXT = 600 * 2**20
 FRAGMENTATION = 0.05
 """Share of the tensors' bytes that an allocator holds besides."""
 
-PHASES = ("rollout", "decode", "update", "optimizer", "evaluate")
+ITERATION = ("rollout", "decode", "update", "optimizer", "evaluate")
+PHASES = ("prepare", *ITERATION)
 
 
 class Item(BaseModel):
@@ -84,9 +85,13 @@ def memory(
 
 
 def _weights(outline: Outline) -> list[Item]:
+    prepare = outline.prepare_bytes
     return [
-        Item(name=name, bytes=part.held, phases=list(PHASES), note=part.note)
-        for name, part in outline.parts.items()
+        *(
+            Item(name=name, bytes=part.held, phases=list(PHASES), note=part.note)
+            for name, part in outline.parts.items()
+        ),
+        Item(name="text encoders", bytes=prepare, phases=["prepare"], note="to fill the cache"),
     ]
 
 
@@ -97,13 +102,18 @@ def _learner(config: RunConfig, outline: Outline) -> list[Item]:
     items = [
         Item(name="trained weights", bytes=size, phases=list(PHASES), note="float32"),
         Item(name="gradients", bytes=size, phases=["update", "optimizer"], note="float32"),
-        Item(name="Adam's moments", bytes=2 * size, phases=list(PHASES), note="float32"),
+        Item(name="Adam's moments", bytes=2 * size, phases=list(ITERATION), note="float32"),
         Item(name="Adam's step", bytes=size, phases=["optimizer"], note="temporary"),
     ]
     if config.train.ema_decay is not None:
         items += [
-            Item(name="EMA", bytes=size, phases=list(PHASES), note="float32"),
-            Item(name="weights set aside", bytes=size, phases=["evaluate"], note="while the EMA is used"),
+            Item(name="EMA", bytes=size, phases=list(ITERATION), note="float32"),
+            Item(
+                name="weights set aside",
+                bytes=size,
+                phases=["evaluate"],
+                note="while the EMA is used",
+            ),
         ]
     return items
 
@@ -118,7 +128,9 @@ def _kept(config: RunConfig, geometry: Geometry, sizes: Mapping[str, int]) -> li
         note = "in main memory, a micro-batch's here"
     size = images * latents * sizes["latent"] * FLOAT
     return [
-        Item(name="trajectories", bytes=size, phases=phases, note=f"{note}, {latents} latents each"),
+        Item(
+            name="trajectories", bytes=size, phases=phases, note=f"{note}, {latents} latents each"
+        ),
         Item(name="conditions", bytes=images * sizes["condition"], phases=phases, note=note),
     ]
 
@@ -133,8 +145,7 @@ def _work(config: RunConfig, outline: Outline, costs: Mapping[str, Cost]) -> lis
         Item(name="VAE decode", bytes=costs["decode"].peak, phases=["decode"], note=rows),
         Item(name="forward and backward", bytes=update, phases=["update"], note=rows),
     ]
-    if config.penalty and outline.reference_bytes:
-        items.append(
-            Item(name="reference", bytes=outline.reference_bytes, phases=list(PHASES), note="frozen")
-        )
+    if config.penalty:
+        held = outline.reference_bytes
+        items.append(Item(name="reference", bytes=held, phases=list(ITERATION), note="frozen"))
     return items

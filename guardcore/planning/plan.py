@@ -54,8 +54,6 @@ def make_plan(config: RunConfig, registry: Registry, request: Request) -> Plan:
     )
 
 
-def _changes(
-    config: RunConfig, registry: Registry, costs: Costs, request: Request
-) -> list[Remedy]:
+def _changes(config: RunConfig, registry: Registry, costs: Costs, request: Request) -> list[Remedy]:
     candidate = Candidate(config, registry, costs, request.processes)
     return remedies(candidate, request.memory or 0)

@@ -12,8 +12,8 @@ from guardcore.layers import assign, parse_config
 from guardcore.option_fields import as_yaml
 from guardcore.outline import Saving
 from guardcore.planning.costs import Costs
-from guardcore.planning.geometry import geometry
 from guardcore.planning.estimate import memory_of, outline_of
+from guardcore.planning.geometry import geometry
 from guardcore.registry import Registry
 
 _TRAJECTORIES = Saving(
@@ -34,26 +34,26 @@ class Remedy(BaseModel):
 class Candidate:
     """A config with its costs."""
 
-    def __init__(
-        self, config: RunConfig, registry: Registry, costs: Costs, processes: int
-    ) -> None:
+    def __init__(self, config: RunConfig, registry: Registry, costs: Costs, processes: int) -> None:
         self.config, self.costs = config, costs
         self._registry, self._processes = registry, processes
         self.memory = memory_of(config, costs, geometry(config, processes))
 
     def changed(self, saving: Saving) -> Candidate | None:
-        """Return the config with a change; None where its options don't go together."""
+        """Return the config with a change; None where it is made, or options don't go together."""
         tree = self.config.model_dump(mode="json", by_alias=True)
         for path, value in saving.settings.items():
             tree = assign(tree, f"{path}={as_yaml(value)}")
-        try:
-            config = parse_config(tree)
-            outline = outline_of(config, self._registry)
-        except ConfigError:
+        config = parse_config(tree)
+        if config == self.config:
             return None
-        if outline is None:
-            return None
-        costs = self.costs.changed(outline, saving.smaller)
+        costs = self.costs
+        if config.backbone != self.config.backbone:
+            try:
+                outline = outline_of(config, self._registry)
+            except ConfigError:
+                return None
+            costs = costs.changed(outline, saving.smaller) if outline else costs
         return Candidate(config, self._registry, costs, self._processes)
 
     def savings(self) -> Iterator[Saving]:

@@ -115,7 +115,9 @@ def traced(work: Callable[[], Cost]) -> Cost:
         return work()
     except (RuntimeError, NotImplementedError, TypeError, AttributeError) as error:
         reason = str(error).partition("\n")[0]
-        raise ComponentError(f"backbone: its outline raised {type(error).__name__}: {reason}") from error
+        raise ComponentError(
+            f"backbone: its outline raised {type(error).__name__}: {reason}"
+        ) from error
 
 
 def _still(outline: Outline) -> Iterator[Tensor]:

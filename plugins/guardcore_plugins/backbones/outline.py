@@ -21,6 +21,7 @@ from guardcore_plugins.backbones.quiet import quiet
 from guardcore_plugins.backbones.shapes import shapes_of
 from guardcore_plugins.backbones.tuning import Tuning
 
+_ENCODER = "text_encoder"
 _CHECKPOINTING = "backbone.gradient_checkpointing"
 _DECODED = "backbone.decode_batch"
 _DTYPE = "backbone.dtype"
@@ -89,14 +90,16 @@ def _outline(
             tensors |= repeated
         return Condition(tensors, height, width)
 
-    # autocast knows no meta device: full fine-tuning in half precision is traced on half weights,
-    # whose copies autocast keeps during a forward
-    computing = options.model_copy(update={"dtype": "float32"}) if options.lora is None else options
+    # nothing is encoded here; and autocast knows no meta device: full fine-tuning in half precision
+    # is traced on half weights, whose copies autocast keeps during a forward
+    change = {"text_encoders": "keep"} | ({} if options.lora else {"dtype": "float32"})
+    computing = options.model_copy(update=change)
     return Outline(
         backbone=backbone_class(pipeline, tuning, computing),
         parts=_parts(pipeline, options),
         condition=condition,
         savings=_savings(options),
+        prepare_bytes=_encoder_bytes(pipeline) if options.text_encoders == "cache" else 0,
         reference_bytes=0 if options.lora else 4 * _parameters(pipeline.transformer),
     )
 
@@ -108,9 +111,7 @@ def _tuning(pipeline: Any, options: ModelOptions) -> Tuning:
     return LoraTuning(pipeline, lora.rank, lora.alpha, lora.targets)
 
 
-def _prompt_tensors(
-    config: Any, rows: int, length: int, dtype: torch.dtype
-) -> dict[str, Tensor]:
+def _prompt_tensors(config: Any, rows: int, length: int, dtype: torch.dtype) -> dict[str, Tensor]:
     """Return embeddings ``[rows, length, D]`` and pooled ones ``[rows, P]``."""
     meta = {"device": "meta", "dtype": dtype}
     return {
@@ -124,10 +125,15 @@ def _parts(pipeline: Any, options: ModelOptions) -> dict[str, Part]:
     for name, module in pipeline.components.items():
         if not isinstance(module, Module) or name in parts:
             continue
-        dropped = name.startswith("text_encoder") and options.text_encoders == "cache"
+        dropped = name.startswith(_ENCODER) and options.text_encoders == "cache"
         note = "dropped, its embeddings are on disk" if dropped else options.dtype
         parts[name] = Part(module, 0 if dropped else weight_bytes(module), note)
     return parts
+
+
+def _encoder_bytes(pipeline: Any) -> int:
+    modules = pipeline.components.items()
+    return sum(weight_bytes(m) for n, m in modules if isinstance(m, Module) and _ENCODER in n)
 
 
 def _transformer(network: Module, options: ModelOptions) -> Part:
