@@ -77,9 +77,9 @@ def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        if both and value.get("use", old.get("use")) == old.get("use"):
-            value = laid_over(old, value)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            same = value.get("use", old.get("use")) == old.get("use")
+            value = laid_over(old, value) if same else value
         result[key] = value
     return result
 

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Inside, counts the bytes of all results that are alive, and FLOPs by torch's formulas.
 
     Args:
@@ -33,7 +33,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self, outside: Iterable[Tensor] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flops = self.now = self.peak = 0
         self._outside = [tensor.untyped_storage() for tensor in outside]
         # by address: a storage can't be compared, and one that is freed leaves its address
@@ -79,7 +79,7 @@ def fused_attention() -> Iterator[None]:
     backward pass, where checkpointing calls it again.
     """
     plain = functional.scaled_dot_product_attention
-    functional.scaled_dot_product_attention = _fused  # type: ignore[assignment]
+    functional.scaled_dot_product_attention = _fused
     try:
         yield
     finally:

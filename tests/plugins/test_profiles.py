@@ -108,6 +108,6 @@ def test_a_size_fits_its_device_with_room_for_a_reward(size, registry):
     model, _, memory = size.partition("-")
     config = parse_config(layered(f"{model}-pickscore", size))
     room = 4_000_000_000  # PickScore's CLIP ViT-H in float32, the largest of the three rewards
-    budget = int(memory.removesuffix("gb")) * 10**9 - room
+    budget = int(memory.removesuffix("gb")) * 2**30 - room  # a "24 GB" device has 24 GiB
     made = make_plan(config, registry, Request(memory=budget))
     assert made.fits, made.estimate.memory.by_phase

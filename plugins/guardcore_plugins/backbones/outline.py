@@ -113,10 +113,10 @@ def _tuning(pipeline: Any, options: ModelOptions) -> Tuning:
 
 def _prompt_tensors(config: Any, rows: int, length: int, dtype: torch.dtype) -> dict[str, Tensor]:
     """Return embeddings ``[rows, length, D]`` and pooled ones ``[rows, P]``."""
-    meta = {"device": "meta", "dtype": dtype}
+    width, pooled = config.joint_attention_dim, config.pooled_projection_dim
     return {
-        "prompt_embeds": torch.empty(rows, length, config.joint_attention_dim, **meta),
-        "pooled_prompt_embeds": torch.empty(rows, config.pooled_projection_dim, **meta),
+        "prompt_embeds": torch.empty(rows, length, width, device="meta", dtype=dtype),
+        "pooled_prompt_embeds": torch.empty(rows, pooled, device="meta", dtype=dtype),
     }
 
 
@@ -141,7 +141,7 @@ def _transformer(network: Module, options: ModelOptions) -> Part:
         half = options.dtype != "float32"
         held = 2 * _parameters(network) if half else 0
         return Part(network, held, "trained" + (f", copies in {options.dtype}" if half else ""))
-    note = options.quantization or options.dtype
+    note: str = options.quantization or options.dtype
     if options.offload is not None:
         note += ", blocks in main memory"
     return Part(network, network_bytes(network, options), note)
