@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from guardcore.hookspecs import hookimpl as hookimpl
     from guardcore.loop import train as train
     from guardcore.options import Options as Options
+    from guardcore.outline import Outline as Outline
+    from guardcore.outline import Part as Part
+    from guardcore.outline import Saving as Saving
     from guardcore.prompt import Prompt as Prompt
     from guardcore.ratio import RatioTerms as RatioTerms
     from guardcore.ratio import StepContext as StepContext
@@ -54,6 +57,7 @@ _HOME = {
         "hookspecs": "Registrar hookimpl",
         "loop": "train",
         "options": "Options",
+        "outline": "Outline Part Saving",
         "prompt": "Prompt",
         "ratio": "RatioTerms StepContext Surrogate log_ratio surrogate",
         "registry": "create",

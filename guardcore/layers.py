@@ -1,6 +1,7 @@
-"""Layers of a config: a file over a base, then the command line over both.
+"""Layers of a config: files over each other, then the command line over all.
 
-Precedence: config < ``--strategy`` < ``--ratio``/``--gradient-weight`` < ``--set``.
+Precedence: first config < next config < ``--strategy`` < ``--ratio``/``--gradient-weight`` <
+``--set``.
 """
 
 from __future__ import annotations
@@ -66,6 +67,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise GuardcoreError(f"{path} must hold a mapping, received {type(tree).__name__}")
     return tree
+
+
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``below`` with ``above`` over it: mappings key by key, everything else as a whole.
+
+    A component that ``above`` exchanges for another (its ``use``) doesn't inherit options.
+    """
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            same = value.get("use", old.get("use")) == old.get("use")
+            value = laid_over(old, value) if same else value
+        result[key] = value
+    return result
 
 
 def parse_config(tree: Mapping[str, Any]) -> RunConfig:

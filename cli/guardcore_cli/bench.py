@@ -53,7 +53,7 @@ def bench(
         reward=reward or (),
         assignments=assignments or (),
     )
-    settings = load_config(config, overrides)
+    settings = load_config(config or (), overrides)
     earlier = Result.read(against) if against else None
     bind(settings, PluginHost.discover().registry)  # mistakes show before torch is imported
     from guardcore.bench.measure import iterations, measure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,7 +19,7 @@ app = typer.Typer(help="Look at a config before anything runs.", no_args_is_help
 
 @app.command()
 def show(
-    config: parameters.Source = None,
+    config: parameters.Config = None,
     strategy: parameters.Strategy = None,
     assignments: parameters.Set = None,
     debug: parameters.Debug = False,
@@ -37,7 +38,7 @@ def show(
 
 @app.command()
 def check(
-    config: parameters.Source = None,
+    config: parameters.Config = None,
     strategy: parameters.Strategy = None,
     assignments: parameters.Set = None,
     debug: parameters.Debug = False,
@@ -62,10 +63,10 @@ def schema() -> None:
 
 
 def _load(
-    config: parameters.Source, strategy: str | None, assignments: list[str] | None
+    config: list[Path] | None, strategy: str | None, assignments: list[str] | None
 ) -> RunConfig:
     from guardcore.layers import Overrides
     from guardcore_cli.loading import load_config
 
     overrides: Overrides = Overrides(strategy=strategy, assignments=assignments or ())
-    return load_config(config, overrides)
+    return load_config(config or (), overrides)

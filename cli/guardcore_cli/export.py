@@ -45,7 +45,7 @@ def export(
 
     if not (run / "config.yaml").is_file():
         raise GuardcoreError(f"{run} is no run directory: it has no config.yaml")
-    config = load_config(run, Overrides(assignments=assignments or ()))
+    config = load_config([run], Overrides(assignments=assignments or ()))
     done = write(config, run, to, out, iteration=checkpoint, weights=weights.value)
     typer.echo(f"{done.directory}: iteration {done.iteration}, {done.weights} weights")
     for path in sorted(done.directory.rglob("*.safetensors")):

@@ -42,7 +42,7 @@ def sample(
     from guardcore.prompt import Prompt
     from guardcore_cli.loading import load_config
 
-    config = load_config(source, _overrides(assignments))
+    config = load_config([source] if source else (), _overrides(assignments))
     with trained(config, _run_directory(source), checkpoint) as run:
         prompts = [Prompt(text) for text in prompt or []]
         if not prompts and run.eval_prompts is not None:
@@ -83,7 +83,7 @@ def evaluate(
     from guardcore.summary import summarize
     from guardcore_cli.loading import load_config
 
-    config = load_config(source, _overrides(assignments, reward))
+    config = load_config([source] if source else (), _overrides(assignments, reward))
     if metadata is not None:
         config, number = _on_prompts(config, metadata), number or BENCHMARK_IMAGES
     with trained(config, _run_directory(source), checkpoint) as run:

@@ -7,7 +7,17 @@ import sys
 import typer
 
 from guardcore.errors import ConfigError, GuardcoreError
-from guardcore_cli import bench, config, export, inference, plugins, report, serve, train
+from guardcore_cli import (
+    bench,
+    config,
+    export,
+    inference,
+    plan,
+    plugins,
+    report,
+    serve,
+    train,
+)
 
 app = typer.Typer(
     name="guardcore",
@@ -17,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
+app.command("plan")(plan.plan)
 app.command("sample")(inference.sample)
 app.command("eval")(inference.evaluate)
 app.command("report")(report.report)

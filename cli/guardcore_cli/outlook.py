@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 
 def describe(config: RunConfig) -> None:
-    """Print the components and the size of an iteration, building nothing."""
+    """Print the components, then what ``guardcore plan`` says, building nothing.
+
+    Raises:
+        ConfigError: Every problem.
+    """
     from guardcore.binding import bind
-    from guardcore.plan import micro_batches, trained_steps
+    from guardcore.planning.request import Request
     from guardcore.plugins import PluginHost
 
-    binding = bind(config, PluginHost.discover().registry)
+    registry = PluginHost.discover().registry
+    binding = bind(config, registry)
     table = Table(box=None, show_header=False, pad_edge=False)
     for bound in binding.all():
         options = ", ".join(f"{k}={v}" for k, v in bound.options.model_dump(mode="json").items())
         table.add_row(bound.path, bound.entry.qualified, escape(options))
     console = Console()
     console.print(table)
-    rollout = config.rollout
-    images = rollout.groups * rollout.group_size
-    batches = micro_batches(images, rollout.batch_size)
-    steps = list(trained_steps(rollout, config.seed, 1))
-    console.print(
-        f"an iteration: {rollout.groups} prompts × {rollout.group_size} images = {images}, "
-        f"in {len(batches)} micro-batches, the last of {len(batches[-1])}; "
-        f"{rollout.num_inference_steps} steps, of them trained: {steps}; "
-        f"{config.train.updates_per_iteration} updates; {config.train.iterations} iterations"
-    )
     for warning in binding.warnings:
         console.print(f"warning: {warning}", style="yellow")
+    console.print()
+    from guardcore.planning.plan import make_plan  # imports torch: mistakes have shown by now
+    from guardcore_cli.planned import print_plan
+
+    print_plan(make_plan(config, registry, Request()), config)
 
 
 def print_result(outcome: Outcome) -> None:

@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 Config = Annotated[
-    Path | None,
-    typer.Argument(help="YAML file; without one, the embedded tiny model under 'guard'."),
+    list[Path] | None,
+    typer.Argument(
+        help="YAML files, run directories or profiles' names (flux1dev-ocr), each laid over the "
+        "one before; without one, the embedded tiny model under 'guard'."
+    ),
 ]
 Source = Annotated[
     Path | None,

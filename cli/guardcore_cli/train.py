@@ -31,7 +31,8 @@ def train(
         bool, typer.Option("--resume", help="Go on from the newest checkpoint of --out.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and say what would run.")
+        bool,
+        typer.Option("--dry-run", help="Check everything; say what would run, as `plan` does."),
     ] = False,
     debug: parameters.Debug = False,
 ) -> None:
@@ -52,8 +53,8 @@ def train(
     )
     directory = out or (_newest_run() if resume else _new_run())
     if resume and config is None and (directory / "config.yaml").is_file():
-        config = directory
-    settings = load_config(config, overrides)
+        config = [directory]
+    settings = load_config(config or (), overrides)
     if dry_run:
         from guardcore_cli.outlook import describe
 

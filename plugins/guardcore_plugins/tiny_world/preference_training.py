@@ -22,6 +22,7 @@ from guardcore_plugins.tiny_world.plan import Cosine, Report
 from guardcore_plugins.tiny_world.preference_data import Comparison, as_images, compare, varied
 from guardcore_plugins.tiny_world.preference_model import ClipWidths, embed
 from guardcore_plugins.tiny_world.scenes import PREFIXES
+from guardcore_plugins.tiny_world.tokens import MAX_LENGTH
 from guardcore_plugins.tiny_world.vae_training import rate
 
 LARGEST_SCALE = 4.6052  # ln 100, CLIP's bound on logit_scale
@@ -78,7 +79,7 @@ def batch_loss(
     pictures = [b.right for b in batch] + [b.wrong for b in batch] + [b.spoilt for b in batch]
     captions = [b.caption for b in batch] + [b.mistaken for b in batch]
     images = varied(as_images(pictures), generator)
-    seen, said = embed(model, images, token_ids(tokenizer, captions))
+    seen, said = embed(model, images, token_ids(tokenizer, captions, MAX_LENGTH))
     scores = model.logit_scale.exp() * said @ seen.T  # [2 B captions, 3 B images]
     own = torch.arange(2 * size)
     others = own.roll(size)  # of a caption: the image of its partner
