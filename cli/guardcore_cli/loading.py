@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,13 @@ from guardcore.layers import Overrides, laid_over, parse_config, read_yaml
 if TYPE_CHECKING:
     from guardcore.config import RunConfig
 
+EMBEDDED = "tiny-sd3"
+"""The profile that a command takes with no config given."""
+
 
 def embedded_profile() -> dict[str, Any]:
     """Return the config of the tiny model that ships with GuardCore."""
-    return read_yaml(Path(str(files("guardcore_plugins.tiny_world") / "embedded.yaml")))
+    return read_yaml(_file(Path(EMBEDDED)))
 
 
 def config_tree(sources: Sequence[Path]) -> dict[str, Any]:

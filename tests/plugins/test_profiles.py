@@ -13,8 +13,9 @@ from guardcore_plugins.profiles import profiles
 
 ROOT = Path(__file__).parents[2]
 PROFILES = profiles()
-TASKS = [name for name in PROFILES if not name.endswith("gb")]
+TINY = [name for name in PROFILES if name.startswith("tiny-")]
 SIZES = [name for name in PROFILES if name.endswith("gb")]
+TASKS = [name for name in PROFILES if name not in (*TINY, *SIZES)]
 GEOMETRY = {"groups", "group_size", "batch_size", "offload_trajectories"}
 MEMORY = {
     *("gradient_checkpointing", "text_encoders", "quantization", "offload", "decode_batch"),
@@ -52,6 +53,12 @@ def test_there_are_three_tasks_and_three_sizes_a_model():
         f"{model}-{task}" for model in models for task in ("geneval", "ocr", "pickscore")
     )
     assert sorted(SIZES) == sorted(f"{model}-{size}gb" for model in models for size in (24, 40, 80))
+
+
+def test_the_embedded_models_profiles_differ_in_the_model_alone():
+    sd3, flux = (read_yaml(PROFILES[name]) for name in ("tiny-sd3", "tiny-flux"))
+    assert {key for key in sd3 if sd3[key] != flux.get(key)} == {"backbone"}
+    assert flux.keys() == sd3.keys()
 
 
 def test_configs_at_the_root_is_the_same_folder():
