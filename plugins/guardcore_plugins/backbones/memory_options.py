@@ -10,13 +10,12 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from guardcore import Options
+from guardcore_plugins.backbones.model_options import BareModelOptions
 
 
-class MemoryOptions(Options):
-    """What a model costs in memory, and what that costs in time."""
+class ModelOptions(BareModelOptions):
+    """A model, what it costs in memory, and what saving that costs in time."""
 
-    lora: Options | None
     gradient_checkpointing: bool = Field(
         default=False,
         description="Keep one activation a block for the backward pass and compute the others "

@@ -1,17 +1,16 @@
-"""The options of the built-in backbones: what all have in common, then each architecture's own.
+"""Each built-in architecture's own options; ``ModelOptions`` is what all have in common.
 
 Imports neither torch nor diffusers.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from guardcore import Options
-from guardcore_plugins.backbones.memory_options import MemoryOptions
-from guardcore_plugins.backbones.source import check_lora, check_model
+from guardcore_plugins.backbones.memory_options import ModelOptions as ModelOptions
+from guardcore_plugins.backbones.model_options import LORA, T5_TOKENS, TARGETS, LoraOptions
 
 # Both streams of the joint attention, as Flow-GRPO adapts them. Matched as suffixes, so that the
 # image-only attn2 of SD3.5's dual blocks stays as it is.
@@ -38,66 +37,10 @@ FLUX_TARGETS = (
 )
 
 
-_TARGETS = "Linear layers to adapt, each as the end of its name in the transformer."
-_T5_TOKENS = "Tokens of the T5 part of a prompt's embedding."
-_LORA = "Adapters to train; null trains the whole transformer."
-
-
-class LoraOptions(Options):
-    """Low-rank adapters on the transformer's linear layers."""
-
-    rank: int = Field(default=32, ge=1, description="Rank of each adapter's two factors.")
-    alpha: float = Field(default=64, gt=0, description="Adapter output is scaled by alpha/rank.")
-    targets: tuple[str, ...] = Field(min_length=1, description=_TARGETS)
-    start: str | None = Field(
-        default=None,
-        description="LoRA to start from, of the same rank, alpha and layers: a .safetensors file "
-        "or its directory, in diffusers' or peft's naming. The reference is the model with it.",
-    )
-
-    @field_validator("start")
-    @classmethod
-    def _start_is_there(cls, start: str | None) -> str | None:
-        if start is not None:
-            check_lora(start)
-        return start
-
-
-class ModelOptions(MemoryOptions):
-    """A model in the format of one of diffusers' pipelines.
-
-    Attributes:
-        pipeline: The class name that the model's ``model_index.json`` must hold.
-    """
-
-    pipeline: ClassVar[str]
-
-    model: str = Field(description="Directory or hub name (owner/name) of a diffusers pipeline.")
-    guidance_scale: float = Field(ge=0, description="Strength of the prompt.")
-    max_sequence_length: int = Field(ge=1, le=512, description=_T5_TOKENS)
-    negative_prompt: str = Field(default="", description="What guidance leads away from.")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32",
-        description="Precision of the frozen weights; what is trained is float32.",
-    )
-    device: str = Field(
-        default="auto",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        description="'cpu', 'cuda', 'cuda:N' or 'mps'; 'auto' is cuda where there is one.",
-    )
-    lora: LoraOptions | None = Field(description=_LORA)
-
-    @field_validator("model")
-    @classmethod
-    def _model_is_usable(cls, model: str) -> str:
-        check_model(model, cls.pipeline)
-        return model
-
-
 class SD3LoraOptions(LoraOptions):
     """Low-rank adapters; by default on both streams of the joint attention."""
 
-    targets: tuple[str, ...] = Field(default=SD3_TARGETS, min_length=1, description=_TARGETS)
+    targets: tuple[str, ...] = Field(default=SD3_TARGETS, min_length=1, description=TARGETS)
 
 
 class SD3Options(ModelOptions):
@@ -114,14 +57,14 @@ class SD3Options(ModelOptions):
         ge=0,
         description="Classifier-free guidance; up to 1 is one forward without it.",
     )
-    max_sequence_length: int = Field(default=256, ge=1, le=512, description=_T5_TOKENS)
-    lora: SD3LoraOptions | None = Field(default=SD3LoraOptions(), description=_LORA)
+    max_sequence_length: int = Field(default=256, ge=1, le=512, description=T5_TOKENS)
+    lora: SD3LoraOptions | None = Field(default=SD3LoraOptions(), description=LORA)
 
 
 class FluxLoraOptions(LoraOptions):
     """Low-rank adapters; by default on attention and the joint blocks' feed-forward."""
 
-    targets: tuple[str, ...] = Field(default=FLUX_TARGETS, min_length=1, description=_TARGETS)
+    targets: tuple[str, ...] = Field(default=FLUX_TARGETS, min_length=1, description=TARGETS)
 
 
 class FluxOptions(ModelOptions):
@@ -139,11 +82,11 @@ class FluxOptions(ModelOptions):
         description="Embedded guidance, an input of the model: always one forward. "
         "A model without that input (schnell) ignores it.",
     )
-    max_sequence_length: int = Field(default=512, ge=1, le=512, description=_T5_TOKENS)
+    max_sequence_length: int = Field(default=512, ge=1, le=512, description=T5_TOKENS)
     negative_prompt: str = Field(
         default="", description="Must stay empty: embedded guidance leads away from no prompt."
     )
-    lora: FluxLoraOptions | None = Field(default=FluxLoraOptions(), description=_LORA)
+    lora: FluxLoraOptions | None = Field(default=FluxLoraOptions(), description=LORA)
 
     @field_validator("negative_prompt")
     @classmethod
