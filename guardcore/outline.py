@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from torch.nn import Module
+from typing import TYPE_CHECKING, Literal
 
 from guardcore.components import Backbone
 from guardcore.condition import Condition
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 
 @dataclass(frozen=True)
