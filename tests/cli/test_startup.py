@@ -28,6 +28,8 @@ def imported(*argv):
     [
         ["--help"],
         ["train", "--help"],
+        ["plan", "--help"],
+        ["plan", "no-such-file.yaml"],
         ["plugins", "list"],
         ["plugins", "list", "--json"],
         ["plugins", "inspect", "sampler", "cps"],
@@ -57,7 +59,7 @@ def test_of_guardcore_itself_help_imports_the_command_line_alone():
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "sample", "eval", "report", "bench", "config", "plugins"]
+    "command", ["train", "plan", "sample", "eval", "report", "bench", "config", "plugins"]
 )
 def test_help_lists_every_command(guardcore, command):
     done = guardcore("--help")
