@@ -59,7 +59,7 @@ def test_of_guardcore_itself_help_imports_the_command_line_alone():
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "plan", "sample", "eval", "report", "bench", "config", "plugins"]
+    "command", ["train", "sample", "eval", "report", "bench", "config", "plugins"]
 )
 def test_help_lists_every_command(guardcore, command):
     done = guardcore("--help")
