@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from guardcore.planning.geometry import Geometry
     from guardcore.planning.plan import Plan
 
+_WHEN = {
+    "prepare": "while embedding the prompts",
+    "rollout": "in the rollout",
+    "decode": "in the decoding",
+    "update": "in the update",
+    "optimizer": "in the optimizer's step",
+    "evaluate": "in an evaluation",
+}
+
 
 def print_plan(plan: Plan, config: RunConfig) -> None:
     """Print sizes, memory, work and what to change."""
@@ -80,7 +89,7 @@ def _millions(number: int) -> str:
 def _memory(found: Estimate) -> Table:
     """Tell what is there at the peak; the smallest last."""
     memory = found.memory
-    table = Table(f"memory in the {memory.phase}", box=None, pad_edge=False)
+    table = Table(f"memory {_WHEN[memory.phase]}", box=None, pad_edge=False)
     table.add_column("size", justify="right")
     table.add_column("")
     there = [item for item in memory.items if memory.phase in item.phases and item.bytes]

@@ -28,6 +28,8 @@ def imported(*argv):
     [
         ["--help"],
         ["train", "--help"],
+        ["plan", "--help"],
+        ["plan", "no-such-file.yaml"],
         ["plugins", "list"],
         ["plugins", "list", "--json"],
         ["plugins", "inspect", "sampler", "cps"],

@@ -1,6 +1,7 @@
 """Outlines against published counts, and against the backbones that they outline."""
 
 import gc
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from guardcore import GuardcoreError, Prompt, promote
+from guardcore.planning.live_bytes import LiveBytes
 from guardcore.planning.trace import MicroBatch
 from guardcore_plugins.backbones.options import FluxOptions, SD3Options
 from guardcore_plugins.backbones.outline_weights import weight_bytes
@@ -126,6 +128,26 @@ def test_the_update_saves_what_a_real_one_saves(make, models_on_disk, dtype):
     assert ours == pytest.approx(real_saved_bytes(make("clip", **options), 8), rel=0.05)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_peak_is_that_of_a_real_update(make, models_on_disk, dtype):
+    # the same counter over tensors with numbers: what differs is the attention kernel's row sums
+    options = {"guidance_scale": 4.5, "max_sequence_length": 32, "dtype": dtype}
+    foretold = MicroBatch(
+        sd3_outline(SD3Options(model=str(models_on_disk["clip"]), **options)), 8, 64, 64
+    ).update()
+    backbone = make("clip", **options)
+    condition = backbone.encode([Prompt("a red circle")] * 8, 64, 64)
+    x, sigma = torch.randn(8, *backbone.latent_shape(64, 64)), torch.full((8,), 0.5)
+    trained = backbone.trainable().values()
+    for parameter in trained:
+        parameter.grad = torch.zeros_like(parameter)
+    network = backbone.pipeline.transformer
+    given = [x, sigma, *condition.tensors.values(), *(parameter.grad for parameter in trained)]
+    with LiveBytes([*given, *network.parameters(), *network.buffers()]) as live:
+        promote(backbone.velocity(x, sigma, condition)).square().mean().backward()
+    assert foretold.peak == pytest.approx(live.peak, rel=0.01)
+
+
 def test_full_fine_tuning_in_half_precision_can_be_outlined(models_on_disk):
     options = SD3Options(
         model=str(models_on_disk["clip"]), dtype="bfloat16", lora=None, max_sequence_length=32
@@ -168,14 +190,15 @@ rows, checkpointing = int(sys.argv[1]), sys.argv[2] == "True"
 backbone = sd3(SD3Options(model="tiny-sd3", guidance_scale=1.0, max_sequence_length=1,
                           device="cpu", gradient_checkpointing=checkpointing))
 from guardcore import Prompt
-def step(rows):
+def inputs(rows):
     condition = backbone.encode([Prompt("a red circle")] * rows, 64, 64)
-    x = torch.randn(rows, *backbone.latent_shape(64, 64))
-    loss = promote(backbone.velocity(x, torch.full((rows,), 0.5), condition)).square().mean()
-    loss.backward()
-step(1)
+    return torch.randn(rows, *backbone.latent_shape(64, 64)), torch.full((rows,), 0.5), condition
+def step(x, sigma, condition):
+    promote(backbone.velocity(x, sigma, condition)).square().mean().backward()
+step(*inputs(1))
+given = inputs(rows)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-step(rows)
+step(*given)
 print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
 """
 """Prints by how many bytes a process grows for one update of the embedded model."""
@@ -195,5 +218,8 @@ def test_an_update_grows_a_process_by_the_bytes_that_were_foretold(checkpointing
     )
     foretold = MicroBatch(outline, rows, 64, 64).update().peak
     command = [sys.executable, "-c", MEASURED, str(rows), str(checkpointing)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert int(done.stdout) == pytest.approx(foretold, rel=0.15)
+    # large blocks go back to the system when they are freed; glibc's heap would keep some
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    grown = int(done.stdout)
+    assert grown == pytest.approx(foretold, rel=0.05), (grown, foretold)
