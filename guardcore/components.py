@@ -31,10 +31,12 @@ class PromptSource(Protocol):
 class Backbone(Protocol):
     """A flow-matching image model.
 
-    Three optional methods: ``guidance(scale)``, a context manager under which guidance has another
-    scale (needed for ``evaluate.guidance_scale``); ``blocks()``, the modules to shard; and
+    Optional methods: ``guidance(scale)``, a context manager under which guidance has another
+    scale (needed for ``evaluate.guidance_scale``); ``blocks()``, the modules to shard;
     ``prepare(texts)``, which is told, before the first iteration and before an evaluation, the
-    texts that ``encode`` will be asked for, lazily and with repetitions.
+    texts that ``encode`` will be asked for, lazily and with repetitions; ``export(directory, to)
+    -> str``, which writes what was trained in the format named ``to`` and returns how that is
+    loaded, in one line (needed for ``guardcore export``).
     """
 
     def encode(self, prompts: Sequence[Prompt], height: int, width: int) -> Condition:

@@ -38,7 +38,7 @@ def trained(
     silent = config.model_copy(update={"tracker": ()})
     with prepared(silent, bind(silent, PluginHost.discover().registry)) as run:
         if directory is not None and iteration != 0:
-            state, _ = _find(directory, iteration).load()
+            state, _ = find_checkpoint(directory, iteration).load()
             load_weights(run.backbone.trainable(), state.get("ema", state["weights"]))
         yield run
 
@@ -57,7 +57,12 @@ def standard_error(values: Tensor) -> float:
     return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.inf
 
 
-def _find(directory: Path, iteration: int | None) -> checkpoint.Checkpoint:
+def find_checkpoint(directory: Path, iteration: int | None = None) -> checkpoint.Checkpoint:
+    """Return a run's checkpoint, the newest by default.
+
+    Raises:
+        CheckpointError: There is no such checkpoint.
+    """
     found = checkpoint.find(RunDirectory(directory).checkpoints)
     if iteration is not None:
         found = [c for c in found if c.iteration == iteration]

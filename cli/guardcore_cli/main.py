@@ -7,7 +7,7 @@ import sys
 import typer
 
 from guardcore.errors import ConfigError, GuardcoreError
-from guardcore_cli import bench, config, inference, plugins, report, train
+from guardcore_cli import bench, config, export, inference, plugins, report, train
 
 app = typer.Typer(
     name="guardcore",
@@ -20,6 +20,7 @@ app.command("train")(train.train)
 app.command("sample")(inference.sample)
 app.command("eval")(inference.evaluate)
 app.command("report")(report.report)
+app.command("export")(export.export)
 app.command("bench")(bench.bench)
 app.add_typer(config.app, name="config")
 app.add_typer(plugins.app, name="plugins")

@@ -18,15 +18,15 @@ from guardcore_plugins.backbones.options import ModelOptions
 from guardcore_plugins.backbones.quantisation import check_available, load_quantised
 from guardcore_plugins.backbones.quiet import first_line, quiet
 from guardcore_plugins.backbones.source import (
+    OPTIONAL,
     absent_components,
     check_directory,
-    component_names,
     locate,
+    present_components,
 )
 from guardcore_plugins.backbones.tuning import Tuning
 
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"
-OPTIONAL_COMPONENTS = ("text_encoder_3", "tokenizer_3", "image_encoder", "feature_extractor")
 
 
 def load(pipeline_class: Any, options: ModelOptions) -> tuple[Any, Tuning]:
@@ -42,7 +42,8 @@ def load(pipeline_class: Any, options: ModelOptions) -> tuple[Any, Tuning]:
     dtypes = {"default": dtype, "transformer": dtype if options.lora else torch.float32}
     given: dict[str, Any] = {}
     if options.text_encoders == "cache":
-        given |= dict.fromkeys(component_names(directory, "text_encoder"))
+        names = present_components(directory)
+        given |= dict.fromkeys(name for name in names if name.startswith("text_encoder"))
     if options.quantization is not None:
         check_available(device)
         given["transformer"] = load_quantised(directory, options.quantization, dtype, device)
@@ -142,7 +143,8 @@ def load_pipeline(
     try:
         check_directory(directory, pipeline_class.__name__)
         # diffusers wants an explicit None for what the directory was saved without
-        given = dict.fromkeys(absent_components(directory, OPTIONAL_COMPONENTS)) | given
+        optional = OPTIONAL[pipeline_class.__name__]
+        given = dict.fromkeys(absent_components(directory, optional)) | given
         with quiet():
             # torch_dtype, not dtype: diffusers before 0.39 knows no other name
             pipeline = pipeline_class.from_pretrained(directory, torch_dtype=dtypes, **given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guardcore import Backbone, Registrar, hookimpl
-from guardcore_plugins.backbones.options import SD3Options
+from guardcore_plugins.backbones.options import FluxOptions, SD3Options
 
 
 def sd3(options: SD3Options) -> Backbone:
@@ -20,7 +20,22 @@ def sd3(options: SD3Options) -> Backbone:
     return SD3(pipeline, tuning, options)
 
 
+def flux(options: FluxOptions) -> Backbone:
+    """FLUX.1 dev and schnell, or any model of their architecture, LoRA or full fine-tuning."""
+    from guardcore_plugins.backbones.quiet import quiet
+
+    with quiet():
+        from diffusers import FluxPipeline
+
+        from guardcore_plugins.backbones.flux import Flux
+        from guardcore_plugins.backbones.loading import load
+
+    pipeline, tuning = load(FluxPipeline, options)
+    return Flux(pipeline, tuning, options)
+
+
 @hookimpl
 def guardcore_register_backbones(register: Registrar) -> None:
-    """Register ``sd3``."""
+    """Register ``sd3`` and ``flux``."""
     register("sd3", sd3)
+    register("flux", flux)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from guardcore import Schedule
 
 
-def pipeline_schedule(scheduler: Any, steps: int, tokens: int, device: torch.device) -> Schedule:
+def pipeline_schedule(
+    scheduler: Any, steps: int, tokens: int, device: torch.device, even: bool = False
+) -> Schedule:
     """Return the sigmas ``[steps+1]``, float32, last 0, as the pipeline's call would set them.
 
     Args:
@@ -17,6 +20,8 @@ def pipeline_schedule(scheduler: Any, steps: int, tokens: int, device: torch.dev
         steps: Denoising steps.
         tokens: Image tokens: latent height times width, in patches.
         device: Where the sigmas are wanted.
+        even: Shift even steps from 1 to ``1/steps``, as FLUX's pipeline does, in place of the
+            scheduler's own.
 
     Raises:
         ValueError: Fewer than one step.
@@ -24,7 +29,9 @@ def pipeline_schedule(scheduler: Any, steps: int, tokens: int, device: torch.dev
     if steps < 1:
         raise ValueError(f"a schedule needs at least one step, received {steps}")
     copy = type(scheduler).from_config(scheduler.config)
-    copy.set_timesteps(steps, device=device, **_dynamic_shift(scheduler.config, tokens))
+    levels = np.linspace(1.0, 1 / steps, steps) if even else None
+    shift = _dynamic_shift(scheduler.config, tokens)
+    copy.set_timesteps(steps, device=device, sigmas=levels, **shift)
     return Schedule(copy.sigmas)
 
 

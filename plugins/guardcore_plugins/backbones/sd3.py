@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,13 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 
 from guardcore import Condition, Prompt, Schedule, promote
+from guardcore_plugins.backbones.conditions import check_rows, prompt_tensors
 from guardcore_plugins.backbones.embeddings import Embedding
+from guardcore_plugins.backbones.exporting import write_export
+from guardcore_plugins.backbones.guidance import GuidanceScale
+from guardcore_plugins.backbones.images import decode_latents
 from guardcore_plugins.backbones.options import SD3Options
+from guardcore_plugins.backbones.precision import arithmetic
 from guardcore_plugins.backbones.quiet import quiet
 from guardcore_plugins.backbones.schedules import pipeline_schedule
 from guardcore_plugins.backbones.text_encoders import TextEmbeddings
@@ -39,7 +44,7 @@ class SD3:
         self.pipeline = pipeline
         self._tuning = tuning
         self._options = options
-        self._guidance_scale = options.guidance_scale
+        self._guidance = GuidanceScale(options.guidance_scale)
         self._embeddings = TextEmbeddings(pipeline, self._encode_text, options, self.device)
         self._last: tuple[weakref.ref[Condition], Embedding] | None = None
 
@@ -59,16 +64,11 @@ class SD3:
             ValueError: No prompts, or a size that the model can't draw.
         """
         self.latent_shape(height, width)
-        if not prompts:
-            raise ValueError("encode received no prompts")
         self.prepare(prompt.text for prompt in prompts)
-        rows = [self._embeddings(prompt.text) for prompt in prompts]
-        embeds, pooled = (torch.cat(part).to(self.device) for part in zip(*rows, strict=True))
-        tensors = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
+        tensors = prompt_tensors(self._embeddings, prompts, self.device)
         if self._is_guided:
-            negative_embeds, negative_pooled = self._negative
-            tensors["negative_prompt_embeds"] = negative_embeds.expand_as(embeds)
-            tensors["negative_pooled_prompt_embeds"] = negative_pooled.expand_as(pooled)
+            for name, negative in zip(tuple(tensors), self._negative, strict=True):
+                tensors[f"negative_{name}"] = negative.expand_as(tensors[name])
         return Condition(tensors, height, width)
 
     def prepare(self, texts: Iterable[str]) -> None:
@@ -114,13 +114,13 @@ class SD3:
         Raises:
             ValueError: Rows differ, or guidance is on and the condition was encoded without.
         """
-        _check_rows(x, sigma, condition)
+        check_rows(x, sigma, condition, "[B, C, h, w]")
         embeds, pooled = self._inputs(condition)
         x = x.to(self._entry)
         timestep = sigma.to(self.device, torch.float32) * self._timesteps
         if self._is_guided:
             x, timestep = torch.cat([x, x]), torch.cat([timestep, timestep])
-        with self._autocast():
+        with arithmetic(self._options, self.device):
             prediction: Tensor = self._tuning.network(
                 hidden_states=x,
                 timestep=timestep,
@@ -130,14 +130,9 @@ class SD3:
             )[0]
         return self._guide(prediction) if self._is_guided else prediction
 
-    @torch.no_grad()
     def decode(self, x: Tensor, condition: Condition) -> Tensor:
         """Return images ``[B, 3, H, W]`` in [0, 1], float32, of latents ``[B, C, h, w]``."""
-        vae = self.pipeline.vae
-        x = x.to(self.device, vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
-        together = torch.split(x, self._options.decode_batch)
-        parts = [vae.decode(part, return_dict=False)[0] for part in together]
-        return (torch.cat(parts).float() * 0.5 + 0.5).clamp(0, 1)
+        return decode_latents(self.pipeline.vae, x, self.device, self._options.decode_batch)
 
     def trainable(self) -> Mapping[str, Parameter]:
         """Return the adapters' factors, or all of the transformer; float32."""
@@ -147,15 +142,9 @@ class SD3:
         """Inside, ``velocity`` is that of the weights before any training."""
         return self._tuning.reference()
 
-    @contextmanager
-    def guidance(self, scale: float) -> Iterator[None]:
+    def guidance(self, scale: float) -> AbstractContextManager[None]:
         """Inside, ``encode`` and ``velocity`` use another guidance scale."""
-        before = self._guidance_scale
-        self._guidance_scale = scale
-        try:
-            yield
-        finally:
-            self._guidance_scale = before
+        return self._guidance.exchanged(scale)
 
     def blocks(self) -> Sequence[Module]:
         """Return the transformer's blocks, in order."""
@@ -176,6 +165,10 @@ class SD3:
         """
         self._tuning.load(directory)
 
+    def export(self, directory: Path, to: str) -> str:
+        """Write what was trained as ``diffusers``, ``comfyui`` or ``merged``; return its use."""
+        return write_export(self.pipeline, self._tuning, self._options, directory, to)
+
     @property
     def _entry(self) -> Tensor:
         """The weight that latents meet first, in the model's device and precision.
@@ -188,7 +181,7 @@ class SD3:
 
     @property
     def _is_guided(self) -> bool:
-        return self._guidance_scale > 1
+        return self._guidance.value > 1
 
     @cached_property
     def _timesteps(self) -> int:
@@ -228,7 +221,7 @@ class SD3:
     def _doubled(self, tensors: Mapping[str, Tensor]) -> Embedding:
         if "negative_prompt_embeds" not in tensors:
             raise ValueError(
-                f"guidance scale is {self._guidance_scale:g}, but the condition was encoded "
+                f"guidance scale is {self._guidance.value:g}, but the condition was encoded "
                 "without guidance: encode and velocity need the same guidance(scale)"
             )
         names = ("prompt_embeds", "pooled_prompt_embeds")
@@ -237,18 +230,4 @@ class SD3:
 
     def _guide(self, prediction: Tensor) -> Tensor:
         negative, positive = promote(prediction).chunk(2)
-        return negative + self._guidance_scale * (positive - negative)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        """Full fine-tuning in half precision: float32 weights, half-precision arithmetic."""
-        if self._options.lora is not None or self._options.dtype == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, getattr(torch, self._options.dtype))
-
-
-def _check_rows(x: Tensor, sigma: Tensor, condition: Condition) -> None:
-    if x.ndim != 4 or sigma.shape != x.shape[:1] or len(condition) != len(x):
-        raise ValueError(
-            "velocity takes x [B, C, h, w], sigma [B] and a condition of B rows, received "
-            f"{list(x.shape)}, {list(sigma.shape)} and {len(condition)} rows"
-        )
+        return negative + self._guidance.value * (positive - negative)

@@ -17,6 +17,18 @@ EMBEDDED = {"tiny-sd3": ("tiny_world", "sd3"), "tiny-flux": ("tiny_world", "flux
 LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 """What diffusers and peft call a LoRA's file in its directory."""
 
+OPTIONAL = {
+    "StableDiffusion3Pipeline": (
+        "text_encoder_3",
+        "tokenizer_3",
+        "image_encoder",
+        "feature_extractor",
+    ),
+    "FluxPipeline": ("image_encoder", "feature_extractor"),
+}
+"""Components that a pipeline runs without. FLUX has no other text tokens than T5's: diffusers can
+load it without ``text_encoder_2``, and then encode nothing."""
+
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = ("*.safetensors", "*.bin")
 
@@ -82,9 +94,9 @@ def absent_components(directory: Path, names: tuple[str, ...]) -> list[str]:
     return [name for name in names if not _is_present(index.get(name))]
 
 
-def component_names(directory: Path, prefix: str) -> list[str]:
-    """Return the names in the pipeline's index that start with ``prefix``."""
-    return [name for name in _index(directory) if name.startswith(prefix)]
+def present_components(directory: Path) -> list[str]:
+    """Return the components of the pipeline in ``directory``."""
+    return [name for name, entry in _index(directory).items() if _is_present(entry)]
 
 
 def _means_a_path(model: str, path: Path) -> bool:
@@ -116,6 +128,8 @@ def _index_problems(directory: Path, pipeline: str) -> Iterator[str]:
     for name, entry in index.items():
         if _is_present(entry):
             yield from _component_problems(directory / name)
+        elif isinstance(entry, list) and name not in OPTIONAL[pipeline]:
+            yield f"{directory} was saved without {name}, which the pipeline needs"
 
 
 def _component_problems(folder: Path) -> Iterator[str]:

@@ -10,10 +10,12 @@ import torch
 from pydantic import ValidationError
 
 from guardcore import Backbone, Condition, Prompt
+from guardcore.option_fields import option_fields
 from guardcore_plugins.backbones import embeddings
-from guardcore_plugins.backbones.options import SD3Options
+from guardcore_plugins.backbones.options import FluxOptions, SD3Options
 from guardcore_plugins.backbones.plugin import sd3
 
+MODELS = ["clip", "flux"]
 SHORT = "a red circle"
 LONG = "a red circle left of two blue squares and " * 8
 
@@ -32,8 +34,9 @@ def test_a_condition_encoded_without_guidance_is_refused_under_guidance(make, no
         backbone.velocity(noise(backbone, 1, 64, 64), torch.tensor([0.5]), condition)
 
 
-def test_rows_may_be_at_different_noise_levels(make, noise):
-    backbone = make()
+@pytest.mark.parametrize("model", MODELS)
+def test_rows_may_be_at_different_noise_levels(model, make, noise):
+    backbone = make(model)
     x, sigma = noise(backbone, 2, 64, 64), torch.tensor([0.9, 0.3])
     condition = backbone.encode([Prompt(SHORT), Prompt(LONG)], 64, 64)
     with torch.no_grad():
@@ -42,8 +45,11 @@ def test_rows_may_be_at_different_noise_levels(make, noise):
     torch.testing.assert_close(both[1:], second, atol=1e-5, rtol=1e-5)
 
 
-def test_rows_and_joined_conditions_give_the_same_velocity_as_their_own_encoding(make, noise):
-    backbone = make()
+@pytest.mark.parametrize("model", MODELS)
+def test_rows_and_joined_conditions_give_the_same_velocity_as_their_own_encoding(
+    model, make, noise
+):
+    backbone = make(model)
     x, sigma = noise(backbone, 2, 64, 64), torch.tensor([0.9, 0.3])
     apart = [backbone.encode([Prompt(text)], 64, 64) for text in (SHORT, LONG)]
     together = backbone.encode([Prompt(LONG), Prompt(SHORT)], 64, 64).rows([1, 0])
@@ -70,8 +76,9 @@ def test_each_distinct_prompt_is_encoded_once(guidance, make, monkeypatch):
     assert sorted(seen) == sorted([SHORT, LONG] + ["blurred"] * (guidance > 1))
 
 
-def test_an_embedding_does_not_depend_on_the_prompts_beside_it(make):
-    first, second = make("t5"), make("t5")
+@pytest.mark.parametrize("model", ["t5", "flux"])
+def test_an_embedding_does_not_depend_on_the_prompts_beside_it(model, make):
+    first, second = make(model), make(model)
     alone = first.encode([Prompt(SHORT)], 64, 64)
     beside = second.encode([Prompt(LONG), Prompt(SHORT), Prompt("x")], 64, 64).rows([1])
     for name, tensor in alone.tensors.items():
@@ -92,8 +99,9 @@ def test_the_embedding_cache_drops_the_least_recently_used_above_its_limit():
     assert len(cache) == 2
 
 
-def test_decoded_images_lie_in_the_unit_interval(make, noise):
-    backbone = make()
+@pytest.mark.parametrize("model", MODELS)
+def test_decoded_images_lie_in_the_unit_interval(model, make, noise):
+    backbone = make(model)
     condition = backbone.encode([Prompt(SHORT)] * 2, 32, 64)
     images = backbone.decode(50 * noise(backbone, 2, 32, 64), condition)
     assert images.shape == (2, 3, 32, 64)
@@ -103,9 +111,10 @@ def test_decoded_images_lie_in_the_unit_interval(make, noise):
     assert not images.requires_grad
 
 
+@pytest.mark.parametrize("model", ["t5", "flux"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_stays_near_float32(dtype, make, noise):
-    full, half = make("t5"), make("t5", dtype=dtype)
+def test_half_precision_stays_near_float32(dtype, model, make, noise):
+    full, half = make(model), make(model, dtype=dtype)
     x, sigma = noise(full, 2, 64, 64), torch.tensor([0.9, 0.3])
     prompts = [Prompt(SHORT), Prompt(LONG)]
     with torch.no_grad():
@@ -120,6 +129,14 @@ def test_it_is_a_backbone_by_contract(make):
     assert isinstance(backbone, Backbone)
     assert len(backbone.blocks()) == 3
     assert backbone.latent_shape(32, 96) == (4, 4, 12)
+
+
+def test_flux_is_a_backbone_by_contract(make):
+    backbone = make("flux")
+    assert isinstance(backbone, Backbone)
+    names = ["FluxTransformerBlock"] * 2 + ["FluxSingleTransformerBlock"] * 2
+    assert [type(block).__name__ for block in backbone.blocks()] == names
+    assert backbone.latent_shape(32, 96) == (2 * 6, 16)
 
 
 @pytest.mark.parametrize("size", [(64, 72), (60, 64), (0, 64), (64, 144)])
@@ -149,18 +166,20 @@ def test_misfitting_rows_are_refused(make, noise):
 def test_loading_encoding_and_velocity_print_nothing(models_on_disk, tmp_path):
     script = f"""
 import torch
+from pathlib import Path
 from guardcore import Prompt
-from guardcore_plugins.backbones.options import SD3Options
-from guardcore_plugins.backbones.plugin import sd3
-for model in {[str(path) for path in models_on_disk.values()]!r}:
+from guardcore_plugins.backbones.options import FluxOptions, SD3Options
+from guardcore_plugins.backbones.plugin import flux, sd3
+for name, model in {[(name, str(path)) for name, path in models_on_disk.items()]!r}:
+    factory, options = (sd3, SD3Options) if name in ("clip", "t5") else (flux, FluxOptions)
     for lora in ({{}}, None):
-        backbone = sd3(SD3Options(model=model, device="cpu", dtype="bfloat16", lora=lora))
+        backbone = factory(options(model=model, device="cpu", dtype="bfloat16", lora=lora))
         condition = backbone.encode([Prompt("a red circle " * 100)], 64, 64)
-        velocity = backbone.velocity(torch.randn(1, 4, 8, 8), torch.tensor([0.5]), condition)
+        x = torch.randn(1, *backbone.latent_shape(64, 64))
+        velocity = backbone.velocity(x, torch.tensor([0.5]), condition)
         with backbone.reference():
             backbone.decode(velocity, condition)
         backbone.save_adapter({str(tmp_path)!r})
-        from pathlib import Path
         backbone.load_adapter(Path({str(tmp_path)!r}))
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -175,7 +194,7 @@ plugin.guardcore_register_backbones(lambda name, factory: print(name))
 print([name for name in ("torch", "diffusers", "transformers", "peft") if name in sys.modules])
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert result.stdout.split("\n")[:2] == ["sd3", "[]"], result.stderr
+    assert result.stdout.split() == ["sd3", "flux", "[]"], result.stderr
 
 
 def test_adapters_start_from_torchs_global_generator(models_on_disk):
@@ -189,8 +208,9 @@ def test_adapters_start_from_torchs_global_generator(models_on_disk):
     assert not torch.equal(start(5), start(6))
 
 
-def test_every_option_is_described_and_the_model_is_required():
-    assert all(field.description for field in SD3Options.model_fields.values())
+@pytest.mark.parametrize("options", [SD3Options, FluxOptions])
+def test_every_option_is_described_and_the_model_is_required(options):
+    assert all(field.description for field in option_fields(options))
     with pytest.raises(ValidationError, match=r"model\n  Field required"):
-        SD3Options()
-    assert SD3Options.model_json_schema()["required"] == ["model"]
+        options()
+    assert options.model_json_schema()["required"] == ["model"]
