@@ -56,7 +56,7 @@ def transformer():
 def save_model(directory: Path) -> int:
     """Write a pipeline of the true transformer and small everything else; return its parameters."""
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
-    from transformers import T5Config, T5EncoderModel
+    from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
     import pipelines as small
 
@@ -80,9 +80,9 @@ def save_model(directory: Path) -> int:
             use_quant_conv=False,
             use_post_quant_conv=False,
         ),
-        text_encoder=small.clip(first, width=16, projection=768),
+        text_encoder=CLIPTextModelWithProjection(small.clip(first, width=16, projection=768)),
         tokenizer=first,
-        text_encoder_2=small.clip(second, width=24, projection=1280),
+        text_encoder_2=CLIPTextModelWithProjection(small.clip(second, width=24, projection=1280)),
         tokenizer_2=second,
         text_encoder_3=T5EncoderModel(t5),
         tokenizer_3=third,
