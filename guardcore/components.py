@@ -34,9 +34,9 @@ class Backbone(Protocol):
     Optional methods: ``guidance(scale)``, a context manager under which guidance has another
     scale (needed for ``evaluate.guidance_scale``); ``blocks()``, the modules to shard;
     ``prepare(texts)``, which is told, before the first iteration and before an evaluation, the
-    texts that ``encode`` will be asked for, lazily and with repetitions;
-    ``export(directory, to) -> str``, which writes what was trained in the format named ``to`` and
-    returns how that is loaded, in one line (needed for ``guardcore export``).
+    texts that ``encode`` will be asked for, lazily and with repetitions; ``export(directory, to)
+    -> str``, which writes what was trained in the format named ``to`` and returns how that is
+    loaded, in one line (needed for ``guardcore export``).
     """
 
     def encode(self, prompts: Sequence[Prompt], height: int, width: int) -> Condition:

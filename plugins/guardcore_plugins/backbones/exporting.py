@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from guardcore import GuardcoreError
-from guardcore_plugins.backbones.options import LoraOptions, ModelOptions
+from guardcore_plugins.backbones.memory_options import ModelOptions
+from guardcore_plugins.backbones.model_options import LoraOptions
 from guardcore_plugins.backbones.quiet import quiet
 from guardcore_plugins.backbones.source import present_components
 from guardcore_plugins.backbones.tuning import Tuning

@@ -14,9 +14,9 @@ def decode_latents(vae: Any, x: Tensor, device: torch.device, together: int) -> 
 
     Args:
         vae: The pipeline's.
-        x: Latents.
+        x: The latents.
         device: Where the VAE is.
-        together: Images decoded at a time.
+        together: How many images it decodes at a time.
     """
     x = x.to(device, vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
     parts = [vae.decode(part, return_dict=False)[0] for part in torch.split(x, together)]

@@ -21,8 +21,8 @@ from guardcore_plugins.backbones.source import (
     OPTIONAL,
     absent_components,
     check_directory,
-    component_names,
     locate,
+    present_components,
 )
 from guardcore_plugins.backbones.tuning import Tuning
 
@@ -42,7 +42,8 @@ def load(pipeline_class: Any, options: ModelOptions) -> tuple[Any, Tuning]:
     dtypes = {"default": dtype, "transformer": dtype if options.lora else torch.float32}
     given: dict[str, Any] = {}
     if options.text_encoders == "cache":
-        given |= dict.fromkeys(component_names(directory, "text_encoder"))
+        names = present_components(directory)
+        given |= dict.fromkeys(name for name in names if name.startswith("text_encoder"))
     if options.quantization is not None:
         check_available(device)
         given["transformer"] = load_quantised(directory, options.quantization, dtype, device)

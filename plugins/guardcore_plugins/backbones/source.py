@@ -14,6 +14,9 @@ from pathlib import Path
 EMBEDDED = {"tiny-sd3": ("tiny_world", "sd3"), "tiny-flux": ("tiny_world", "flux")}
 """Reserved model names and their directories inside ``guardcore_plugins``."""
 
+LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
+"""What diffusers and peft call a LoRA's file in its directory."""
+
 OPTIONAL = {
     "StableDiffusion3Pipeline": (
         "text_encoder_3",
@@ -25,9 +28,6 @@ OPTIONAL = {
 }
 """Components that a pipeline runs without. FLUX has no other text tokens than T5's: diffusers can
 load it without ``text_encoder_2``, and then encode nothing."""
-
-LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
-"""What diffusers and peft call a LoRA's file in its directory."""
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = ("*.safetensors", "*.bin")
@@ -97,11 +97,6 @@ def absent_components(directory: Path, names: tuple[str, ...]) -> list[str]:
 def present_components(directory: Path) -> list[str]:
     """Return the components of the pipeline in ``directory``."""
     return [name for name, entry in _index(directory).items() if _is_present(entry)]
-
-
-def component_names(directory: Path, prefix: str) -> list[str]:
-    """Return the names in the pipeline's index that start with ``prefix``."""
-    return [name for name in _index(directory) if name.startswith(prefix)]
 
 
 def _means_a_path(model: str, path: Path) -> bool:

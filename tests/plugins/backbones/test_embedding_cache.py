@@ -48,7 +48,7 @@ def equal(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*MODELS, "flux"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_cached_embedding_is_the_encoders_own(model, dtype, make, cached):
     kept = make(model, dtype=dtype)

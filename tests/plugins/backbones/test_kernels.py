@@ -28,12 +28,16 @@ def learn(noise, perturb):
     return of
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_compiled_blocks_give_the_update_the_rollouts_velocity(checkpointing, make, learn):
+@pytest.mark.parametrize(
+    ("model", "checkpointing"), [("clip", False), ("clip", True), ("flux", True)]
+)
+def test_compiled_blocks_give_the_update_the_rollouts_velocity(model, checkpointing, make, learn):
     """In bfloat16, where torch's two graphs of one block differ in the second digit."""
     torch.compiler.reset()
-    plain = learn(make(dtype="bfloat16"))
-    compiled = learn(make(dtype="bfloat16", compile=True, gradient_checkpointing=checkpointing))
+    plain = learn(make(model, dtype="bfloat16"))
+    compiled = learn(
+        make(model, dtype="bfloat16", compile=True, gradient_checkpointing=checkpointing)
+    )
     assert torch.equal(compiled[0], compiled[1])
     assert (compiled[1] - plain[1]).abs().max() < 0.1 * plain[1].abs().max()
     for ours, theirs in zip(compiled[2], plain[2], strict=True):
@@ -59,23 +63,6 @@ def test_sd3s_attention_cannot_be_switched_and_says_so(make):
 
 
 @pytest.fixture
-def flux():
-    from diffusers import FluxTransformer2DModel
-
-    torch.manual_seed(0)
-    return FluxTransformer2DModel(
-        in_channels=16,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=32,
-        pooled_projection_dim=32,
-        axes_dims_rope=(4, 6, 6),
-    ).eval()
-
-
-@pytest.fixture
 def registry():
     from diffusers.models.attention_dispatch import _AttentionBackendRegistry as Registry
 
@@ -84,13 +71,17 @@ def registry():
     Registry.set_active_backend(before)
 
 
-def test_fluxs_attention_is_switched(flux, registry):
-    kernels.set_attention(flux, "_native_math")
-    processors = {str(p._attention_backend.value) for p in flux.attn_processors.values()}
+def test_fluxs_attention_is_switched(make, learn, registry):
+    plain, switched = learn(make("flux")), make("flux", attention="_native_math")
+    rollout, update, _ = learn(switched)
+    assert torch.equal(rollout, update)
+    torch.testing.assert_close(update, plain[1], atol=1e-5, rtol=1e-5)
+    network = switched.pipeline.transformer
+    processors = {p._attention_backend.value for p in network.attn_processors.values()}
     assert processors == {"_native_math"}
 
 
-def test_a_missing_kernel_package_is_one_line(flux, registry):
+def test_a_missing_kernel_package_is_one_line(make, registry):
     from diffusers.models import attention_dispatch
 
     if attention_dispatch._CAN_USE_FLASH_ATTN:
@@ -98,5 +89,5 @@ def test_a_missing_kernel_package_is_one_line(flux, registry):
     with pytest.raises(
         GuardcoreError, match=r"backbone\.attention: .*install `flash-attn"
     ) as caught:
-        kernels.set_attention(flux, "flash")
+        make("flux", attention="flash")
     assert "\n" not in str(caught.value)

@@ -12,6 +12,7 @@ from guardcore import GuardcoreError, Prompt
 from guardcore_plugins.backbones import loading, quantisation
 
 PROMPTS = [Prompt("a red circle"), Prompt("two blue squares")]
+MODELS = ["clip", "flux"]
 BITS = ["8bit", "4bit"]
 
 
@@ -39,10 +40,11 @@ def velocity(noise):
 @pytest.mark.usefixtures("on_a_cpu")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("model", MODELS)
 def test_an_update_sees_the_rollouts_velocity_and_moves_only_adapters(
-    bits, dtype, make, perturb, velocity
+    model, bits, dtype, make, perturb, velocity
 ):
-    backbone = make(quantization=bits, dtype=dtype, gradient_checkpointing=True)
+    backbone = make(model, quantization=bits, dtype=dtype, gradient_checkpointing=True)
     perturb(backbone)
     network = backbone.pipeline.transformer
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -55,11 +55,10 @@ def transformer():
 
 def save_model(directory: Path) -> int:
     """Write a pipeline of the true transformer and small everything else; return its parameters."""
-    sys.path.insert(0, str(Path(__file__).parent))
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
-    from transformers import T5Config, T5EncoderModel
+    from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
-    import conftest as small  # of this folder
+    import pipelines as small
 
     torch.manual_seed(0)
     first, second = (small.byte_level_tokenizer(start=True, length=77) for _ in range(2))
@@ -81,9 +80,9 @@ def save_model(directory: Path) -> int:
             use_quant_conv=False,
             use_post_quant_conv=False,
         ),
-        text_encoder=small.clip(first, width=16, projection=768),
+        text_encoder=CLIPTextModelWithProjection(small.clip(first, width=16, projection=768)),
         tokenizer=first,
-        text_encoder_2=small.clip(second, width=24, projection=1280),
+        text_encoder_2=CLIPTextModelWithProjection(small.clip(second, width=24, projection=1280)),
         tokenizer_2=second,
         text_encoder_3=T5EncoderModel(t5),
         tokenizer_3=third,
@@ -136,11 +135,11 @@ def unchanged(network, directory: Path) -> bool:
 
 
 def main(directory: Path) -> None:
+    sys.path.insert(0, str(TESTS))
     started = time.monotonic()
     parameters = save_model(directory)
     gc.collect()
     built = time.monotonic()
-    sys.path.insert(0, str(TESTS))
     from toy import toy_host
 
     settings = config(directory)
