@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from torch.nn import Linear, Module
 
-from guardcore_plugins.backbones.memory_options import MemoryOptions
+from guardcore_plugins.backbones.memory_options import ModelOptions
 from guardcore_plugins.backbones.offloading import repeated_blocks
 from guardcore_plugins.backbones.quantisation import WHOLE
 
@@ -31,7 +31,7 @@ def weight_bytes(module: Module, quantization: str | None = None) -> int:
     return int(total)
 
 
-def network_bytes(network: Module, options: MemoryOptions) -> int:
+def network_bytes(network: Module, options: ModelOptions) -> int:
     """Return the bytes of the transformer's frozen weights that are on the device at once.
 
     Offloaded blocks take turns there: one is being used, and the next one's copy may have begun
