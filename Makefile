@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints/cpu.txt
 
-.PHONY: demo test lint base docs figures clean
+.PHONY: demo test lint base preference docs figures clean
 
 demo: $(VENV)/.installed  ## fine-tune the embedded model with GRPO-Guard, about 5 minutes on two cores
 	$(BIN)/guardcore train
@@ -19,6 +19,9 @@ lint: $(VENV)/.installed-dev
 
 base: $(VENV)/.installed-dev  ## train the embedded models anew, an hour each on two cores
 	$(BIN)/python -m guardcore_plugins.tiny_world.train --out plugins/guardcore_plugins/tiny_world --work build/base
+
+preference: $(VENV)/.installed-dev  ## train the embedded preference model anew, about 12 minutes on one core
+	$(BIN)/python -m guardcore_plugins.tiny_world.preference --out plugins/guardcore_plugins/tiny_world/preference
 
 docs: $(VENV)/.installed-dev  ## the reference from the code, then the site, in site/
 	$(BIN)/python docs/generate.py

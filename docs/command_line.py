@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import EnumType
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -13,6 +14,7 @@ import typer
 from typer.models import ArgumentInfo
 
 _TYPES = {str: "text", int: "integer", float: "number", Path: "path", bool: "flag"}
+_REPEATABLE = ", repeatable"
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,12 @@ class Parameter:
     default: str
     help: str | None
     positional: bool
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the usage, if it is an argument."""
+        label = self.label if self.default == "*required*" else f"[{self.label}]"
+        return f"{label.removesuffix('...')}..." if self.kind.endswith(_REPEATABLE) else label
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,7 @@ class Command:
         """The line that says how to write it."""
         if self.group:
             return f"{self.path} COMMAND"
-        places = (p for p in self.parameters if p.positional)
-        labels = (p.label if p.default == "*required*" else f"[{p.label}]" for p in places)
+        labels = (p.place for p in self.parameters if p.positional)
         options = ["[OPTIONS]"] if any(not p.positional for p in self.parameters) else []
         return " ".join([self.path, *options, *labels])
 
@@ -84,7 +91,9 @@ def _kind(annotation: Any) -> str:
     if get_origin(annotation) in (Union, UnionType):
         return _kind(next(part for part in get_args(annotation) if part is not type(None)))
     if get_origin(annotation) is list:
-        return f"{_kind(get_args(annotation)[0])}, repeatable"
+        return f"{_kind(get_args(annotation)[0])}{_REPEATABLE}"
+    if isinstance(annotation, EnumType):
+        return " or ".join(f"`{member.value}`" for member in annotation)
     return _TYPES.get(annotation) or str(getattr(annotation, "__name__", annotation))
 
 

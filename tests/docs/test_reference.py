@@ -141,4 +141,7 @@ def test_typed_text_of_the_command_line_is_the_app_s_own():
     assert (
         found["guardcore plugins inspect"].usage == "guardcore plugins inspect [OPTIONS] KIND NAME"
     )
+    assert found["guardcore plan"].usage == "guardcore plan [OPTIONS] [CONFIG]..."
+    [weights] = [p for p in found["guardcore export"].parameters if p.label == "--weights"]
+    assert weights.kind == "`ema` or `raw`"
     assert inspect.getdoc(app.registered_commands[0].callback) == found["guardcore train"].help

@@ -108,9 +108,12 @@ def test_the_tutorials_reward_is_used_by_a_run(reader):
     assert "the config is sound" in output
 
 
-def test_the_gpu_pages_config_is_sound(reader):
+def test_the_gpu_page_is_followed_from_a_plan_to_an_export(reader):
     output = reader.follow("your-gpu.md")
-    assert "48 prompts × 24 images = 1152" in output
+    assert output.count("8 prompts × 24 images = 192") == 2
+    assert "fits 24 GB" in output
+    assert "the config is sound" in output
+    assert (reader.home / "comfyui" / "comfyui_lora.safetensors").is_file()
 
 
 @pytest.mark.parametrize(("page", "package"), EXAMPLES.items())
