@@ -53,9 +53,14 @@ def _drawn(run: Run, source: Bound | None, drawn: dict[str, Drawn]) -> Drawn:
     """Return a micro-batch of the evaluation's sampler for the source's first prompts."""
     path = source.path if source else "prompts.train"
     if path not in drawn:
-        prompts = held_out(source.build() if source else run.train_prompts, run.batch_size.size)
+        prompts = held_out(source.build() if source else run.train_prompts, _number(run))
         drawn[path] = sample_images(run, prompts, range(len(prompts)), "bench"), prompts
     return drawn[path]
+
+
+def _number(run: Run) -> int:
+    rollout = run.config.rollout
+    return min(run.batch_size.size, rollout.groups * rollout.group_size)
 
 
 @contextmanager
