@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,61 @@ import typer
 from guardcore_cli import parameters
 
 if TYPE_CHECKING:
+    from guardcore.bench.cases import Further
     from guardcore.bench.result import Result
+    from guardcore.config import RunConfig
+    from guardcore.layers import Overrides
+
+EMBEDDED_BESIDE = (Path("tiny-flux"),)
+EMBEDDED_JUDGES = ("jpeg-size", "ocr")
+EMBEDDED_JUDGE_PROMPTS = "tiny-world:task=digits"
+
+Pairs = Annotated[
+    int, typer.Option(min=1, help="Iterations of our loop and of the bare one, in turn.")
+]
+Scaling = Annotated[bool, typer.Option(help="Also half and twice the batch, steps and group size.")]
+Rewards = Annotated[
+    bool,
+    typer.Option(
+        help="Also each reward by itself: the config's, those it has reward_options for, and "
+        "every --judge."
+    ),
+]
+Judge = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A reward to time though the config doesn't name it; repeat for several. Without a "
+        f"CONFIG: {', '.join(EMBEDDED_JUDGES)}."
+    ),
+]
+JudgePrompts = Annotated[
+    str | None,
+    typer.Option(
+        help="Prompts of the images that --judge looks at. Default: the config's; without a "
+        f"CONFIG: {EMBEDDED_JUDGE_PROMPTS}."
+    ),
+]
+Beside = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Another config to measure, under the same flags but those of the backbone; repeat "
+        f"for several. Without a CONFIG: {EMBEDDED_BESIDE[0]}."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
+Against = Annotated[Path | None, typer.Option(help="What an earlier `bench --json` wrote.")]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to measure."""
+
+    config: RunConfig
+    beside: Mapping[str, RunConfig]
+    pairs: int
+    scaling: bool
+    rewards: bool
+    further: Further
 
 
 def bench(
@@ -25,24 +80,20 @@ def bench(
     gradient_weight: parameters.GradientWeight = None,
     reward: parameters.Reward = None,
     assignments: parameters.Set = None,
-    pairs: Annotated[
-        int, typer.Option(min=1, help="Iterations of our loop and of the bare one, in turn.")
-    ] = 5,
-    scaling: Annotated[
-        bool, typer.Option(help="Also half and twice the batch, steps and group size.")
-    ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
-    against: Annotated[
-        Path | None, typer.Option(help="What an earlier `bench --json` wrote.")
-    ] = None,
+    pairs: Pairs = 5,
+    scaling: Scaling = True,
+    rewards: Rewards = True,
+    judge: Judge = None,
+    judge_prompts: JudgePrompts = None,
+    beside: Beside = None,
+    as_json: AsJson = False,
+    against: Against = None,
     debug: parameters.Debug = False,
 ) -> None:
-    """Measure an iteration: its phases, images a second, memory, and a bare loop beside it."""
+    """Measure an iteration and a bare loop beside it, each reward, and other models."""
     from guardcore.bench.result import Result
-    from guardcore.binding import bind
     from guardcore.layers import Overrides
-    from guardcore.plugins import PluginHost
-    from guardcore_cli.loading import load_config
+    from guardcore_cli.loading import EMBEDDED, load_config
 
     overrides = Overrides(
         strategy=strategy,
@@ -53,24 +104,79 @@ def bench(
         reward=reward or (),
         assignments=assignments or (),
     )
-    settings = load_config(config or (), overrides)
+    others = beside or (() if config else EMBEDDED_BESIDE)
+    order = Order(
+        load_config(config or (), overrides),
+        {str(other): load_config((other,), _but_the_backbone(overrides)) for other in others},
+        pairs,
+        scaling,
+        rewards,
+        _further(judge, judge_prompts, embedded=not config),
+    )
     earlier = Result.read(against) if against else None
-    bind(settings, PluginHost.discover().registry)  # mistakes show before torch is imported
+    result = _measured(order)
+    _show(" ".join(map(str, config or (EMBEDDED,))), result, earlier, as_json)
+
+
+def _but_the_backbone(overrides: Overrides) -> Overrides:
+    """Return the flags that make sense for another model."""
+    assignments = [text for text in overrides.assignments if not text.startswith("backbone")]
+    return replace(overrides, backbone=None, assignments=assignments)
+
+
+def _further(judges: list[str] | None, prompts: str | None, *, embedded: bool) -> Further:
+    """Return the rewards of ``--judge`` and their prompts, or what stands for them."""
+    from guardcore.bench.cases import Further
+    from guardcore.layers import parse_component
+    from guardcore.spec import Spec, WeightedSpec
+
+    names = judges or (EMBEDDED_JUDGES if embedded else ())
+    source = prompts or (EMBEDDED_JUDGE_PROMPTS if embedded else None)
+    return Further(
+        [WeightedSpec.model_validate(parse_component(name)) for name in names],
+        Spec.model_validate(parse_component(source)) if source else None,
+    )
+
+
+def _measured(order: Order) -> Result:
+    """Check everything before torch is imported, then measure it."""
+    from guardcore.bench.cases import cases
+    from guardcore.binding import bind
+    from guardcore.plugins import PluginHost
+
+    registry = PluginHost.discover().registry
+    binding = bind(order.config, registry)
+    timed = cases(order.config, binding, registry, order.further) if order.rewards else ()
+    for other in order.beside.values():
+        bind(other, registry)
+
+    from guardcore.bench.beside import measure_beside
     from guardcore.bench.measure import iterations, measure
 
-    with _bar(iterations(settings, pairs, scaling)) as tell:
-        result = measure(settings, pairs=pairs, scaling=scaling, tell=tell)
-    _show(result, earlier, as_json)
+    pairs, turns = order.pairs, iterations(order.config, order.pairs, order.scaling) + len(timed)
+    turns += sum(iterations(other, pairs, False) for other in order.beside.values())
+    with _bar(turns) as tell:
+        result = measure(
+            order.config,
+            pairs=pairs,
+            scaling=order.scaling,
+            rewards=order.rewards,
+            further=order.further,
+            tell=tell,
+        )
+        return result.model_copy(
+            update={"beside": measure_beside(order.beside, pairs, tell, registry)}
+        )
 
 
-def _show(result: Result, earlier: Result | None, as_json: bool) -> None:
+def _show(name: str, result: Result, earlier: Result | None, as_json: bool) -> None:
     """Print to standard output; beside JSON the comparison goes to standard error."""
     from guardcore_cli.measured import print_comparison, print_result
 
     if as_json:
         typer.echo(result.model_dump_json(indent=1))
     else:
-        print_result(result)
+        print_result(result, name)
     if earlier is not None:
         print_comparison(earlier, result, stderr=as_json)
 

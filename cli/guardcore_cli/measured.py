@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -24,14 +26,27 @@ _MEANING = {
 }
 
 
-def print_result(result: Result) -> None:
-    """Print the phases, the scaling and the ratio to the bare loop."""
+def print_result(result: Result, name: str) -> None:
+    """Print the phases, the scaling, the rewards, other configs and the ratio to the bare loop.
+
+    Args:
+        result: What was measured.
+        name: What the config is called beside others.
+    """
     console = Console(highlight=False)
     console.print(_phases(result))
     if result.scaling:
         console.print()
         console.print(_scaling(result))
         console.print("one iteration each; the middle row of a setting is the config as it is")
+    if result.rewards:
+        console.print()
+        console.print(_judged(result))
+        for line in _reasons(result):
+            console.print(line, markup=False, soft_wrap=True)
+    if result.beside:
+        console.print()
+        console.print(_models({name: result, **result.beside}))
     console.print()
     for line in _summary(result):
         console.print(line, markup=False)
@@ -74,6 +89,34 @@ def _scaling(result: Result) -> Table:
             seconds = "out of memory" if row.seconds is None else f"{row.seconds:.2f}"
             rate = "" if row.images_per_second is None else f"{row.images_per_second:.1f}"
             table.add_row("" if place else setting, str(row.value), seconds, rate)
+    return table
+
+
+def _judged(result: Result) -> Table:
+    table = Table("reward by itself", box=None, pad_edge=False)
+    for title in ("images", "ms an image", "images/s"):
+        table.add_column(title, justify="right")
+    for row in result.rewards:
+        if row.seconds is None or row.images is None or row.images_per_second is None:
+            table.add_row(escape(row.name), "", "–", "")
+            continue
+        took = f"{1000 * row.seconds / row.images:.2f}"
+        table.add_row(escape(row.name), str(row.images), took, f"{row.images_per_second:,.0f}")
+    return table
+
+
+def _reasons(result: Result) -> list[str]:
+    return [f"{row.name} not timed: {row.reason}" for row in result.rewards if row.reason]
+
+
+def _models(results: Mapping[str, Result]) -> Table:
+    table = Table("model", box=None, pad_edge=False)
+    for title in ("s an iteration", "images/s", "floor ratio", "of its pairs"):
+        table.add_column(title, justify="right")
+    for name, found in results.items():
+        spread = f"{min(found.floor_ratios):.3f} to {max(found.floor_ratios):.3f}"
+        figures = f"{found.seconds:.2f}", f"{found.images_per_second:.1f}"
+        table.add_row(escape(name), *figures, f"{found.floor_ratio:.3f}", spread)
     return table
 
 

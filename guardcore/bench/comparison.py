@@ -47,12 +47,7 @@ def differences(old: Result, new: Result) -> list[str]:
 
 def _figures(result: Result) -> Mapping[tuple[str, str], float]:
     """Return figures by name and unit."""
-    figures: dict[tuple[str, str], float] = {
-        ("floor ratio", ""): result.floor_ratio,
-        ("iteration", "s"): result.seconds,
-        ("bare loop", "s"): result.floor_seconds,
-        ("images per second", ""): result.images_per_second,
-    }
+    figures = dict(_loops(result))
     if result.cpu_ratio is not None:
         figures["cpu ratio", ""] = result.cpu_ratio
     if result.peak_memory_bytes is not None:
@@ -61,8 +56,27 @@ def _figures(result: Result) -> Mapping[tuple[str, str], float]:
         figures["waiting for rewards", "share"] = result.waiting_share
     figures |= {(f"reward {name}", "s"): took for name, took in result.reward_seconds.items()}
     figures |= {(phase, "s"): seconds for phase, seconds in result.phases.items()}
-    return figures | {
+    figures |= {
+        (f"reward {row.name} alone", "images/s"): row.images_per_second
+        for row in result.rewards
+        if row.images_per_second is not None
+    }
+    figures |= {
         (f"{row.setting}={row.value}", "s"): row.seconds
         for row in result.scaling
         if row.seconds is not None
+    }
+    for name, other in result.beside.items():
+        figures |= {
+            (f"{name}: {what}", unit): value for (what, unit), value in _loops(other).items()
+        }
+    return figures
+
+
+def _loops(result: Result) -> Mapping[tuple[str, str], float]:
+    return {
+        ("floor ratio", ""): result.floor_ratio,
+        ("iteration", "s"): result.seconds,
+        ("bare loop", "s"): result.floor_seconds,
+        ("images per second", ""): result.images_per_second,
     }

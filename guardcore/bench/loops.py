@@ -67,8 +67,12 @@ class Loops:
         trained = trained_steps(rollout, seed, ITERATION)
         return self._timed(lambda: bare_iteration(run, self._optimizer, prompts, trained))
 
-    def _timed(self, work: Callable[[], object]) -> Seconds:
+    def go_back(self) -> None:
+        """Take the base's weights again."""
         load_weights(self._parameters, self._weights)
+
+    def _timed(self, work: Callable[[], object]) -> Seconds:
+        self.go_back()
         torch.manual_seed(self.run.config.seed)
         machine.wait(self.device)
         wall, cpu = time.perf_counter(), time.process_time()

@@ -11,8 +11,10 @@ from statistics import median
 from typing import Any
 
 from guardcore.bench import machine
+from guardcore.bench.cases import Case, Further, cases
 from guardcore.bench.loops import Loops, Seconds, WaitingClock
-from guardcore.bench.result import Result
+from guardcore.bench.result import Judged, Result
+from guardcore.bench.rewards import time_rewards
 from guardcore.bench.scaling import scale, variants
 from guardcore.binding import bind
 from guardcore.bound import resolved
@@ -24,7 +26,7 @@ from guardcore.registry import Registry
 from guardcore.run import prepared
 
 Tell = Callable[[str], None]
-"""Is told before each iteration what it is for."""
+"""Is told before each iteration, and each reward, what comes next."""
 
 WAITING_LAPS = 3
 """Iterations for the phases on an accelerator, where a phase's end has to be waited for."""
@@ -41,7 +43,7 @@ class Pair:
 
 
 def iterations(config: RunConfig, pairs: int, scaling: bool) -> int:
-    """Return how many times ``measure`` will call ``tell``."""
+    """Return how many times ``measure`` will call ``tell``, but for the rewards."""
     return 2 * (1 + pairs) + (len(variants(config.rollout, config.seed)) if scaling else 0)
 
 
@@ -50,10 +52,12 @@ def measure(
     *,
     pairs: int = 5,
     scaling: bool = True,
+    rewards: bool = True,
+    further: Further | None = None,
     registry: Registry | None = None,
     tell: Tell = lambda what: None,
 ) -> Result:
-    """Time ``pairs`` iterations of each loop after a warm-up, and the variants of ``scaling``.
+    """Time ``pairs`` iterations of each loop after a warm-up, then rewards, then variants.
 
     Trackers, evaluation and checkpoints are left out; the weights are the base's each time.
 
@@ -61,7 +65,9 @@ def measure(
         GuardcoreError: A config that can't run.
     """
     silent = config.model_copy(update={"tracker": ()})
-    binding = bind(silent, registry or PluginHost.discover().registry)
+    registry = registry or PluginHost.discover().registry
+    binding = bind(silent, registry)
+    timed = cases(silent, binding, registry, further) if rewards else ()
     with prepared(silent, binding) as run:
         check_run(run)
         loops = Loops(run)
@@ -84,12 +90,19 @@ def measure(
             phases=phases(laps or [p.lap for p in found]),
             waiting_share=median(share(p.lap, "waiting") for p in found),
             reward_seconds=reward_seconds([p.lap for p in found]),
+            rewards=judged(loops, timed, tell),
             peak_memory_bytes=max((p.peak_memory for p in found if p.peak_memory), default=None),
             scaling=scale(loops, seconds, tell) if scaling else (),
             machine=machine.describe(loops.device),
             config_digest=digest(resolved(silent, binding)),
             guardcore=version("guardcore"),
         )
+
+
+def judged(loops: Loops, timed: Sequence[Case], tell: Tell) -> tuple[Judged, ...]:
+    """Time rewards on images of the base's weights."""
+    loops.go_back()
+    return time_rewards(loops.run, timed, tell)
 
 
 def pair(loops: Loops, tell: Tell) -> Pair:

@@ -31,6 +31,18 @@ class Scaled(Section):
     images_per_second: float | None
 
 
+class Judged(Section):
+    """One reward by itself, on a micro-batch of images: the median of a few calls."""
+
+    name: str
+    images: int | None = None
+    seconds: float | None = None
+    """A call's; None: it could not be timed."""
+    images_per_second: float | None = None
+    reason: str | None = None
+    """Why it could not be timed."""
+
+
 class Result(Section):
     """Seconds are an iteration's, medians over the pairs of our loop and the bare one."""
 
@@ -48,8 +60,12 @@ class Result(Section):
     """Part of an iteration spent waiting for rewards; None in older files."""
     reward_seconds: dict[str, float] = Field(default_factory=dict)
     """What each reward took of an iteration, in a thread of its own beside the phases."""
+    rewards: tuple[Judged, ...] = ()
+    """Each reward by itself; none in older files."""
     peak_memory_bytes: int | None
     scaling: tuple[Scaled, ...]
+    beside: dict[str, Result] = Field(default_factory=dict)
+    """Other configs, measured after this one; their peak memory on a CPU is the whole process's."""
     machine: Machine
     config_digest: str
     guardcore: str

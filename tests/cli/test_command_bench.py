@@ -37,6 +37,64 @@ def test_the_tables_name_phases_settings_and_the_ratios_spread(bench):
     assert "\x1b" not in done.out
 
 
+def test_each_reward_and_each_config_beside_has_a_row(bench, tmp_path):
+    tree = toy_tree(rollout={"group_size": 7})
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(tree))
+    flags = "--no-scaling", "--judge", "colour", "--judge", "ocr", "--beside", "other.yaml"
+    done = bench(*flags)
+    assert done.code == 0, done.err
+    found = json.loads(bench(*flags, "--json").out)
+    assert [row["name"] for row in found["rewards"]] == ["brightness", "colour", "ocr"]
+    assert {name: other["images"] for name, other in found["beside"].items()} == {"other.yaml": 21}
+    rewards, _, models = done.out.partition("reward by itself")[2].partition("model ")
+    for word in ("brightness", "colour", "ms an image", "images/s", "ocr not timed: "):
+        assert word in rewards
+    for word in ("config.yaml", "other.yaml", "s an iteration", "floor ratio"):
+        assert word in models
+
+
+def test_the_flags_reach_the_config_beside_but_for_its_backbone(bench, tmp_path):
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(toy_tree()))
+    flags = "--json", "--no-scaling", "--no-rewards", "--beside", "other.yaml"
+    sets = "--set", "rollout.group_size=7", "--set", "backbone.dtype=bfloat16"
+    found = json.loads(bench(*flags, *sets).out)
+    assert found["beside"]["other.yaml"]["images"] == 21
+    assert found["beside"]["other.yaml"]["config_digest"] != found["config_digest"]
+    assert found["rewards"] == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "culprit"),
+    [
+        (["--judge", "brightnes"], "--judge: no reward"),
+        (["--judge-prompts", "wards"], "--judge-prompts: no prompt_source"),
+        (["--beside", "nothing.yaml"], "nothing.yaml"),
+    ],
+)
+def test_a_mistake_beside_is_one_line_before_anything_is_measured(bench, flags, culprit):
+    done = bench(*flags)
+    assert done.code == 2
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+    assert culprit in done.err
+
+
+@pytest.mark.slow
+def test_with_nothing_else_both_embedded_models_and_five_rewards_have_rows(guardcore):
+    sets = [f"rollout.{setting}" for setting in ("groups=2", "group_size=2", "batch_size=4")]
+    flags = [word for setting in sets for word in ("--set", setting)]
+    done = guardcore("bench", "--json", "--no-scaling", "--pairs", 1, *flags)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert list(found["beside"]) == ["tiny-flux"]
+    reasons = {row["name"]: row["reason"] for row in found["rewards"]}
+    assert list(reasons) == [
+        "geneval", "geneval:credit=strict", "pickscore", "clip-score", "jpeg-size", "ocr",
+    ]  # fmt: skip
+    del reasons["ocr"]  # an extra
+    assert set(reasons.values()) == {None}
+
+
 def test_the_same_flags_as_train_reach_the_config(bench):
     plain, guard = (bench("--json", "--no-scaling", *f) for f in (["--strategy", "plain"], []))
     digests = [json.loads(done.out)["config_digest"] for done in (plain, guard)]

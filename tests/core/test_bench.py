@@ -173,18 +173,24 @@ def test_the_figures_belong_together(measured):
 
 
 def test_a_reward_that_only_waits_costs_less_than_a_twentieth_of_an_iteration():
-    # 2 ms an image, 40 in micro-batches of 2. Sampling two takes longer, 3 steps of 3 ms and an
-    # update of 2·2·20·3 ms besides: of 80 ms of waiting the last 4 ms show, of 400 ms
-    rollout = {"groups": 4, "group_size": 10, "batch_size": 2}
-    reward = [{"use": "brightness", "seconds": 2 * 0.002}]
+    # 10 ms a micro-batch of two images, 20 of them; sampling one takes longer, 4 steps of 3 ms, and
+    # an update of 20·3 steps of 3 ms follows: of 200 ms of waiting 10 ms show, of 420 ms or more
+    tree = toy_tree(
+        rollout={"groups": 4, "group_size": 10, "batch_size": 2},
+        reward=[{"use": "brightness", "seconds": 0.01}],
+        train={"updates_per_iteration": 1},
+        backbone="steady",
+    )
     found = measure(
-        parse_config(toy_tree(rollout=rollout, reward=reward, backbone="steady")),
+        parse_config(tree),
         pairs=3,
         scaling=False,
+        rewards=False,
         registry=toy_host(steady=("backbones", steady)).registry,
     )
-    assert found.reward_seconds["brightness"] >= 20 * 0.004
     assert found.waiting_share < 0.05
+    in_turn = found.reward_seconds["brightness"] / found.seconds
+    assert in_turn > 2 * 0.05  # what it would be if nothing were sampled meanwhile
 
 
 def test_the_scaling_has_three_rows_a_setting_with_the_config_in_the_middle(measured):
@@ -220,7 +226,7 @@ def test_what_cannot_be_smaller_has_no_smaller_variant():
 def test_every_iteration_is_told_of():
     told = []
     config = parse_config(toy_tree())
-    measure(config, pairs=2, registry=toy_host().registry, tell=told.append)
+    measure(config, pairs=2, rewards=False, registry=toy_host().registry, tell=told.append)
     assert len(told) == iterations(config, 2, scaling=True)
     assert told[:6] == ["warming up"] * 2 + ["our loop", "bare loop"] * 2
     assert told[-1] == "group_size=10"
