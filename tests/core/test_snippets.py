@@ -24,7 +24,15 @@ def filled(tmp_path):
     """Fill in what a snippet leaves to its reader."""
     prompts = tmp_path / "prompts"
     prompts.write_text('"words"')
-    return lambda text: text.replace("<path>", str(prompts)).replace("<model>", "tiny-sd3")
+    blanks = {"<path>": str(prompts), "<urls>": "http://127.0.0.1:8000"}
+
+    def fill(text):
+        blanks["<model>"] = "tiny-flux" if "flux" in text else "tiny-sd3"
+        for blank, word in blanks.items():
+            text = text.replace(blank, word)
+        return text
+
+    return fill
 
 
 def bound(tree, entry):

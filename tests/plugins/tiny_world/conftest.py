@@ -23,11 +23,12 @@ def load_pipeline():
     return load
 
 
-@pytest.fixture(scope="session")
-def shipped() -> Path:
-    return locate("tiny-sd3")
+@pytest.fixture(scope="session", params=["tiny-sd3", "tiny-flux"])
+def shipped(request) -> str:
+    """The name of an embedded model, which is its profile's, too."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
 def pipeline(shipped):
-    return load(shipped)
+    return load(locate(shipped))
