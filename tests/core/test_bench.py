@@ -1,7 +1,6 @@
 """What ``bench`` measures: the bare loop does our loop's work, and the figures add up."""
 
 import json
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -18,7 +17,7 @@ from guardcore.layers import parse_config
 from guardcore.plan import trained_steps
 from guardcore.run import prepared
 from runs import Spy
-from toy import Brightness, RewardOptions, ToyBackbone, ToyOptions, toy_host, toy_tree
+from toy import Brightness, RewardOptions, ToyOptions, toy_host, toy_tree
 
 
 class Recording(Spy):
@@ -134,18 +133,6 @@ def test_the_bare_loop_learns_what_the_reward_likes():
         assert float(run.backbone.target.detach().sum()) > 0.02
 
 
-class Steady(ToyBackbone):
-    """A velocity takes 3 ms: a device at work, the processor free."""
-
-    def velocity(self, x, sigma, condition):
-        time.sleep(0.003)
-        return super().velocity(x, sigma, condition)
-
-
-def steady(options: ToyOptions) -> Steady:
-    return Steady(options)
-
-
 def result(**more) -> Result:
     config = parse_config(toy_tree(**more))
     return measure(config, pairs=3, registry=toy_host().registry)
@@ -170,27 +157,6 @@ def test_the_figures_belong_together(measured):
     assert list(measured.reward_seconds) == ["brightness"]
     assert measured.peak_memory_bytes > 2**20  # Python alone takes more
     assert measured.machine.torch == torch.__version__
-
-
-def test_a_reward_that_only_waits_costs_less_than_a_twentieth_of_an_iteration():
-    # 10 ms a micro-batch of two images, 20 of them; sampling one takes longer, 4 steps of 3 ms, and
-    # an update of 20·3 steps of 3 ms follows: of 200 ms of waiting 10 ms show, of 420 ms or more
-    tree = toy_tree(
-        rollout={"groups": 4, "group_size": 10, "batch_size": 2},
-        reward=[{"use": "brightness", "seconds": 0.01}],
-        train={"updates_per_iteration": 1},
-        backbone="steady",
-    )
-    found = measure(
-        parse_config(tree),
-        pairs=3,
-        scaling=False,
-        rewards=False,
-        registry=toy_host(steady=("backbones", steady)).registry,
-    )
-    assert found.waiting_share < 0.05
-    in_turn = found.reward_seconds["brightness"] / found.seconds
-    assert in_turn > 2 * 0.05  # what it would be if nothing were sampled meanwhile
 
 
 def test_the_scaling_has_three_rows_a_setting_with_the_config_in_the_middle(measured):

@@ -1,4 +1,6 @@
-"""What ``bench`` says of each reward by itself, and of other configs beside."""
+"""What ``bench`` says of rewards, waited for and by themselves, and of other configs beside."""
+
+import time
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from guardcore.bench.result import Judged, Result
 from guardcore.binding import bind
 from guardcore.layers import parse_config
 from guardcore.spec import Spec, WeightedSpec
-from toy import Brightness, RewardOptions, WordsOptions, toy_host, toy_tree
+from toy import Brightness, RewardOptions, ToyBackbone, ToyOptions, WordsOptions, toy_host, toy_tree
 
 MADE = []
 
@@ -72,6 +74,39 @@ def rows(registry, more=None, **sections) -> dict[str, Judged]:
 def named(registry, more=None, **sections) -> list[str]:
     config = parse_config(toy_tree(**sections))
     return [case.name for case in cases(config, bind(config, registry), registry, more)]
+
+
+class Steady(ToyBackbone):
+    """A velocity takes 3 ms: a device at work, the processor free."""
+
+    def velocity(self, x, sigma, condition):
+        time.sleep(0.003)
+        return super().velocity(x, sigma, condition)
+
+
+def steady(options: ToyOptions) -> Steady:
+    return Steady(options)
+
+
+def test_a_reward_that_only_waits_costs_less_than_a_twentieth_of_an_iteration():
+    # 10 ms a micro-batch of two images, 20 of them; sampling one takes longer, 4 steps of 3 ms, and
+    # an update of 20·3 steps of 3 ms follows: of 200 ms of waiting 10 ms show, of 420 ms or more
+    tree = toy_tree(
+        rollout={"groups": 4, "group_size": 10, "batch_size": 2},
+        reward=[{"use": "brightness", "seconds": 0.01}],
+        train={"updates_per_iteration": 1},
+        backbone="steady",
+    )
+    found = measure(
+        parse_config(tree),
+        pairs=3,
+        scaling=False,
+        rewards=False,
+        registry=toy_host(steady=("backbones", steady)).registry,
+    )
+    assert found.waiting_share < 0.05
+    in_turn = found.reward_seconds["brightness"] / found.seconds
+    assert in_turn > 2 * 0.05  # what it would be if nothing were sampled meanwhile
 
 
 def test_every_reward_of_the_config_has_a_row_whatever_its_weight(registry):
