@@ -17,14 +17,11 @@ Registering changes no run; naming the component in a config does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pluggy
 
 from guardcore.spec import Strategy
-
-if TYPE_CHECKING:
-    from guardcore.outline import Outline
 
 PROJECT = "guardcore"
 ENTRY_POINT_GROUP = "guardcore.v1"
@@ -36,23 +33,12 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class Registrar(Protocol):
     """What a registration hook receives."""
 
-    def __call__(
-        self,
-        name: str,
-        factory: Callable[[Any], object] | Strategy,
-        /,
-        *,
-        outline: Callable[[Any], Outline] | None = None,
-    ) -> None:
+    def __call__(self, name: str, factory: Callable[[Any], object] | Strategy, /) -> None:
         """Register a factory under a kebab-case name.
-
-        A backbone may add its ``outline``: from the same options to what ``guardcore plan``
-        computes with, without weights.
 
         Raises:
             ValueError: The name is not kebab-case, or the plugin has registered it already.
-            TypeError: The factory does not take exactly one annotated ``Options``, or the outline
-                does not take the same.
+            TypeError: The factory does not take exactly one annotated ``Options``.
         """
 
 
@@ -65,7 +51,7 @@ def guardcore_register_prompt_sources(register: Registrar) -> None:
 def guardcore_register_backbones(register: Registrar) -> None:
     """Add models: encode, schedule, velocity, decode, and what of them is trained.
 
-    With ``register(name, factory, outline=…)`` ``guardcore plan`` can foretell a run's cost.
+    Options with a method ``outline() -> Outline`` let ``guardcore plan`` foretell a run's cost.
     """
 
 

@@ -1,14 +1,13 @@
 """What a backbone would be, without its weights: the contract behind ``guardcore plan``.
 
-A backbone's registration may name an outline beside its factory::
+A backbone's options may have one optional method beside their fields::
 
-    register("my-model", my_model, outline=my_outline)
+    class MyOptions(Options):
+        def outline(self) -> Outline: ...
 
-    def my_outline(options: MyOptions) -> Outline: ...
-
-It takes the factory's options and builds the same backbone on torch's ``meta`` device, where a
-tensor has a shape and a precision but no memory. The core runs its ``velocity`` and ``decode``
-there and counts; so an outline holds no estimate of its own, only what lies in memory besides.
+It builds the same backbone on torch's ``meta`` device, where a tensor has a shape and a precision
+but no memory. The core runs its ``velocity`` and ``decode`` there and counts; so an outline holds
+no estimate of its own, only what lies in memory besides.
 """
 
 from __future__ import annotations

@@ -22,13 +22,11 @@ from guardcore.spec import Strategy
 
 if TYPE_CHECKING:
     from guardcore.hookspecs import Registrar
-    from guardcore.outline import Outline
 
 BUILTIN = "guardcore"
 """The distribution whose short names are reserved."""
 
 Factory = Callable[[Any], object]
-OutlineFactory = Callable[[Any], "Outline"]
 _KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -55,7 +53,6 @@ class Registered:
     name: str
     origin: Origin
     factory: Factory | Strategy
-    outline: OutlineFactory | None = None
 
     @property
     def qualified(self) -> str:
@@ -95,18 +92,14 @@ class Registry:
     def registrar(self, kind: str, origin: Origin) -> Registrar:
         """Return the ``register`` that a plugin's hook of ``kind`` receives."""
 
-        def register(
-            name: str, factory: Factory | Strategy, /, *, outline: OutlineFactory | None = None
-        ) -> None:
+        def register(name: str, factory: Factory | Strategy, /) -> None:
             if not _KEBAB.fullmatch(name):
                 raise ValueError(f"component names are kebab-case, received {name!r}")
             if isinstance(factory, Strategy) != (kind == "strategy"):
                 raise TypeError(f"{kind} {name!r}: received a {type(factory).__name__}")
             if not isinstance(factory, Strategy):
                 options_of(factory)
-            if outline is not None:
-                _check_outline(kind, name, factory, outline)
-            entry = Registered(kind, name, origin, factory, outline)
+            entry = Registered(kind, name, origin, factory)
             if (kind, entry.qualified) in self._entries:
                 raise ValueError(f"{entry.qualified} is registered twice as a {kind}")
             self._entries[kind, entry.qualified] = entry
@@ -183,15 +176,6 @@ def options_of(factory: Factory) -> type[Options]:
     if annotation.model_config.get("extra") != "forbid" or not annotation.model_config["frozen"]:
         raise FactoryError(f"{label}: its options must stay frozen and refuse unknown keys")
     return annotation
-
-
-def _check_outline(
-    kind: str, name: str, factory: Factory | Strategy, outline: OutlineFactory
-) -> None:
-    if kind != "backbone" or isinstance(factory, Strategy):
-        raise TypeError(f"{kind} {name!r}: only a backbone has an outline")
-    if options_of(outline) is not options_of(factory):
-        raise FactoryError(f"backbone {name!r}: its outline must take the options of its factory")
 
 
 def create(kind: str, name: str, **options: Any) -> Any:

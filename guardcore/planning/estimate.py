@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pydantic import BaseModel, Field
 
 from guardcore.bound import validate_options
@@ -42,7 +44,8 @@ def outline_of(config: RunConfig, registry: Registry) -> Outline | None:
     """
     entry = registry.find("backbone", config.backbone.use)
     options = validate_options(entry, config.backbone.options, "backbone")
-    return None if entry.outline is None else entry.outline(options)
+    make: Callable[[], Outline] | None = getattr(options, "outline", None)
+    return None if make is None else make()
 
 
 def costs_of(config: RunConfig, outline: Outline) -> Costs:

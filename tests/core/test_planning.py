@@ -17,7 +17,6 @@ from guardcore.planning.live_bytes import LiveBytes, fused_attention
 from guardcore.planning.plan import make_plan
 from guardcore.planning.request import Request
 from guardcore.planning.trace import MicroBatch
-from guardcore.plugins import PluginHost
 from guardcore.registry import Origin, Registry
 
 WIDTH, HEADS, BLOCKS, TOKENS = 32, 4, 3, 16
@@ -197,23 +196,28 @@ def test_shares_are_counted_for_each_update():
     assert sum(dealt.terms_an_update) == 70
 
 
-class DrawnOptions(Options):
+class BareOptions(Options):
     gradient_checkpointing: bool = False
     small: bool = False
 
 
-def drawn_outline(options: DrawnOptions) -> Outline:
-    return outline(
-        checkpointing=options.gradient_checkpointing,
-        held=0 if options.small else 10**9,
-        savings=[
-            Saving({"backbone.gradient_checkpointing": True}, "time", "update"),
-            Saving({"backbone.small": True}, "quality", "weights", last_resort=True),
-        ],
-    )
+class DrawnOptions(BareOptions):
+    def outline(self) -> Outline:
+        return outline(
+            checkpointing=self.gradient_checkpointing,
+            held=0 if self.small else 10**9,
+            savings=[
+                Saving({"backbone.gradient_checkpointing": True}, "time", "update"),
+                Saving({"backbone.small": True}, "quality", "weights", last_resort=True),
+            ],
+        )
 
 
 def drawn(options: DrawnOptions) -> object:
+    raise AssertionError("a plan builds nothing")
+
+
+def bare(options: BareOptions) -> object:
     raise AssertionError("a plan builds nothing")
 
 
@@ -221,8 +225,8 @@ def drawn(options: DrawnOptions) -> object:
 def registry():
     found = Registry()
     register = found.registrar("backbone", Origin("drawn", "1", "drawn", "drawn"))
-    register("drawn", drawn, outline=drawn_outline)
-    register("bare", drawn)
+    register("drawn", drawn)
+    register("bare", bare)
     return found
 
 
@@ -286,19 +290,3 @@ def test_a_broken_outline_is_one_line(registry, monkeypatch):
     monkeypatch.setattr(Transformer, "velocity", fails)
     with pytest.raises(GuardcoreError, match="its outline raised RuntimeError: no such kernel$"):
         make_plan(config(), registry, Request())
-
-
-def test_an_outline_belongs_to_a_backbone_and_takes_its_options():
-    origin = Origin("drawn", "1", "drawn", "drawn")
-    with pytest.raises(TypeError, match="must take the options of its factory"):
-        Registry().registrar("backbone", origin)("drawn", drawn, outline=other_outline)
-    with pytest.raises(TypeError, match="only a backbone has an outline"):
-        Registry().registrar("sampler", origin)("drawn", drawn, outline=drawn_outline)
-
-
-def other_outline(options: Options) -> Outline: ...
-
-
-def test_the_built_in_backbones_have_outlines():
-    found = PluginHost.discover().registry
-    assert all(entry.outline is not None for entry in found.of_kind("backbone"))

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
+from guardcore import Outline
 from guardcore_plugins.backbones.memory_options import ModelOptions as ModelOptions
 from guardcore_plugins.backbones.model_options import LORA, T5_TOKENS, TARGETS, LoraOptions
 
@@ -60,6 +61,12 @@ class SD3Options(ModelOptions):
     max_sequence_length: int = Field(default=256, ge=1, le=512, description=T5_TOKENS)
     lora: SD3LoraOptions | None = Field(default=SD3LoraOptions(), description=LORA)
 
+    def outline(self) -> Outline:
+        """Return the backbone without weights."""
+        from guardcore_plugins.backbones.outline import outline_sd3
+
+        return outline_sd3(self)
+
 
 class FluxLoraOptions(LoraOptions):
     """Low-rank adapters; by default on attention and the joint blocks' feed-forward."""
@@ -87,6 +94,12 @@ class FluxOptions(ModelOptions):
         default="", description="Must stay empty: embedded guidance leads away from no prompt."
     )
     lora: FluxLoraOptions | None = Field(default=FluxLoraOptions(), description=LORA)
+
+    def outline(self) -> Outline:
+        """Return the backbone without weights."""
+        from guardcore_plugins.backbones.outline import outline_flux
+
+        return outline_flux(self)
 
     @field_validator("negative_prompt")
     @classmethod

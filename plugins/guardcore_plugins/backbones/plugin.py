@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guardcore import Backbone, Outline, Registrar, hookimpl
+from guardcore import Backbone, Registrar, hookimpl
 from guardcore_plugins.backbones.options import FluxOptions, SD3Options
 
 
@@ -34,22 +34,8 @@ def flux(options: FluxOptions) -> Backbone:
     return Flux(pipeline, tuning, options)
 
 
-def sd3_outline(options: SD3Options) -> Outline:
-    """``sd3`` without weights."""
-    from guardcore_plugins.backbones.outline import outline_sd3
-
-    return outline_sd3(options)
-
-
-def flux_outline(options: FluxOptions) -> Outline:
-    """``flux`` without weights."""
-    from guardcore_plugins.backbones.outline import outline_flux
-
-    return outline_flux(options)
-
-
 @hookimpl
 def guardcore_register_backbones(register: Registrar) -> None:
     """Register ``sd3`` and ``flux``."""
-    register("sd3", sd3, outline=sd3_outline)
-    register("flux", flux, outline=flux_outline)
+    register("sd3", sd3)
+    register("flux", flux)

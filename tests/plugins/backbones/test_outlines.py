@@ -13,8 +13,8 @@ from guardcore import GuardcoreError, Prompt, promote
 from guardcore.planning.live_bytes import LiveBytes
 from guardcore.planning.trace import MicroBatch
 from guardcore_plugins.backbones.options import FluxOptions, SD3Options
+from guardcore_plugins.backbones.outline import outline_flux, outline_sd3
 from guardcore_plugins.backbones.outline_weights import weight_bytes
-from guardcore_plugins.backbones.plugin import flux_outline, sd3_outline
 
 SD35M, FLUX1DEV = "stabilityai/stable-diffusion-3.5-medium", "black-forest-labs/FLUX.1-dev"
 
@@ -29,12 +29,12 @@ def parameters(outline):
 
 @pytest.fixture(scope="module")
 def sd35m():
-    return sd3_outline(SD3Options(model=SD35M, dtype="float16"))
+    return outline_sd3(SD3Options(model=SD35M, dtype="float16"))
 
 
 @pytest.fixture(scope="module")
 def flux1dev():
-    return flux_outline(FluxOptions(model=FLUX1DEV, dtype="bfloat16"))
+    return outline_flux(FluxOptions(model=FLUX1DEV, dtype="bfloat16"))
 
 
 def test_sd35_medium_has_its_published_parameters(sd35m):
@@ -69,13 +69,13 @@ def test_quantised_weights_are_a_half_and_little_more_than_a_quarter(flux1dev):
 
 def test_offloaded_blocks_leave_one_on_the_device(flux1dev):
     options = {"model": FLUX1DEV, "dtype": "bfloat16", "gradient_checkpointing": True}
-    held = flux_outline(FluxOptions(**options, offload="blocks")).parts["transformer"].held
+    held = outline_flux(FluxOptions(**options, offload="blocks")).parts["transformer"].held
     block = max(weight_bytes(block) for block in flux1dev.backbone.blocks())
     assert block < held < 0.05 * flux1dev.parts["transformer"].held + block
 
 
 def test_a_text_cache_drops_the_encoders_alone():
-    parts = sd3_outline(SD3Options(model=SD35M, text_encoders="cache")).parts
+    parts = outline_sd3(SD3Options(model=SD35M, text_encoders="cache")).parts
     held = {name: part.held for name, part in parts.items()}
     assert {name for name, size in held.items() if size == 0} == {
         *("text_encoder", "text_encoder_2", "text_encoder_3")
@@ -87,7 +87,7 @@ def test_a_text_cache_drops_the_encoders_alone():
 def test_an_outline_is_its_backbone_without_numbers(make, models_on_disk, model, guidance):
     options = {"guidance_scale": guidance, "max_sequence_length": 32}
     real = make(model, **options)
-    outline = sd3_outline(SD3Options(model=str(models_on_disk[model]), **options))
+    outline = outline_sd3(SD3Options(model=str(models_on_disk[model]), **options))
     assert outline.backbone.latent_shape(64, 32) == real.latent_shape(64, 32)
     shapes = {name: p.shape for name, p in real.trainable().items()}
     assert {name: p.shape for name, p in outline.backbone.trainable().items()} == shapes
@@ -122,7 +122,7 @@ def real_saved_bytes(backbone, rows):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_update_saves_what_a_real_one_saves(make, models_on_disk, dtype):
     options = {"guidance_scale": 1.0, "max_sequence_length": 32, "dtype": dtype}
-    outline = sd3_outline(SD3Options(model=str(models_on_disk["clip"]), **options))
+    outline = outline_sd3(SD3Options(model=str(models_on_disk["clip"]), **options))
     ours = MicroBatch(outline, 8, 64, 64).update().saved
     gc.collect()
     assert ours == pytest.approx(real_saved_bytes(make("clip", **options), 8), rel=0.05)
@@ -133,7 +133,7 @@ def test_the_peak_is_that_of_a_real_update(make, models_on_disk, dtype):
     # the same counter over tensors with numbers: what differs is the attention kernel's row sums
     options = {"guidance_scale": 4.5, "max_sequence_length": 32, "dtype": dtype}
     foretold = MicroBatch(
-        sd3_outline(SD3Options(model=str(models_on_disk["clip"]), **options)), 8, 64, 64
+        outline_sd3(SD3Options(model=str(models_on_disk["clip"]), **options)), 8, 64, 64
     ).update()
     backbone = make("clip", **options)
     condition = backbone.encode([Prompt("a red circle")] * 8, 64, 64)
@@ -152,7 +152,7 @@ def test_full_fine_tuning_in_half_precision_can_be_outlined(models_on_disk):
     options = SD3Options(
         model=str(models_on_disk["clip"]), dtype="bfloat16", lora=None, max_sequence_length=32
     )
-    outline = sd3_outline(options)
+    outline = outline_sd3(options)
     trained = sum(p.numel() for p in outline.backbone.trainable().values())
     assert outline.parts["transformer"].held == 2 * trained  # autocast's copies
     assert outline.reference_bytes == 4 * trained
@@ -166,7 +166,7 @@ def test_a_damaged_config_is_one_line(tmp_path, models_on_disk):
     shutil.copytree(models_on_disk["clip"], copy)
     (copy / "vae" / "config.json").write_text("{")
     with pytest.raises(GuardcoreError, match="cannot read the config files of"):
-        sd3_outline(SD3Options(model=str(copy)))
+        outline_sd3(SD3Options(model=str(copy)))
 
 
 def test_a_hub_name_out_of_reach_is_one_line(monkeypatch):
@@ -177,7 +177,7 @@ def test_a_hub_name_out_of_reach_is_one_line(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     with pytest.raises(GuardcoreError, match=r"cannot fetch the config files of 'some/model'"):
-        sd3_outline(SD3Options(model="some/model"))
+        outline_sd3(SD3Options(model="some/model"))
 
 
 MEASURED = """
@@ -208,7 +208,7 @@ print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_an_update_grows_a_process_by_the_bytes_that_were_foretold(checkpointing):
     rows = 1024
-    outline = sd3_outline(
+    outline = outline_sd3(
         SD3Options(
             model="tiny-sd3",
             guidance_scale=1.0,
