@@ -25,6 +25,7 @@ from guardcore_plugins.backbones.source import (
     present_components,
 )
 from guardcore_plugins.backbones.tuning import Tuning
+from guardcore_plugins.devices import pick_device
 
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 
@@ -37,7 +38,7 @@ def load(pipeline_class: Any, options: ModelOptions) -> tuple[Any, Tuning]:
     Raises:
         GuardcoreError: The model can't be fetched or loaded, or there is no such device or layer.
     """
-    device, dtype = pick_device(options.device), getattr(torch, options.dtype)
+    device, dtype = pick_device(options.device, "backbone.device"), getattr(torch, options.dtype)
     directory = fetch(options.model, pipeline_class)
     dtypes = {"default": dtype, "transformer": dtype if options.lora else torch.float32}
     given: dict[str, Any] = {}
@@ -87,23 +88,6 @@ def _tuning(pipeline: Any, options: ModelOptions, directory: Path) -> Tuning:
         return FullTuning(pipeline, directory)
     start = Path(lora.start).expanduser() if lora.start is not None else None
     return LoraTuning(pipeline, lora.rank, lora.alpha, lora.targets, start)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of ``backbone.device``.
-
-    Raises:
-        GuardcoreError: A CUDA device is asked for where there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise GuardcoreError(
-            f"backbone.device: this machine has {torch.cuda.device_count()} CUDA device(s), "
-            f"received {name!r}; 'auto' takes what there is"
-        )
-    return device
 
 
 def fetch(model: str, pipeline_class: Any) -> Path:

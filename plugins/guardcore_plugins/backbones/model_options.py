@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from guardcore import Options
 from guardcore_plugins.backbones.source import check_lora, check_model
+from guardcore_plugins.devices import DEVICES
 
 TARGETS = "Linear layers to adapt, each as the end of its name in the transformer."
 T5_TOKENS = "Tokens of the T5 part of a prompt's embedding."
@@ -56,7 +57,7 @@ class BareModelOptions(Options):
     )
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        pattern=DEVICES,
         description="'cpu', 'cuda', 'cuda:N' or 'mps'; 'auto' is cuda where there is one.",
     )
     lora: LoraOptions | None = Field(description=LORA)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from guardcore import Options, Prompt
+from guardcore_plugins.devices import DEVICES
 from guardcore_plugins.rewards.clip_source import check_model, check_processor
 from guardcore_plugins.rewards.inputs import check_images
 
@@ -37,8 +38,8 @@ class ClipOptions(Options):
     )
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="'cpu', 'cuda' or 'cuda:N'; 'auto' is cuda where there is one",
+        pattern=DEVICES,
+        description="'cpu', 'cuda', 'cuda:N' or 'mps'; 'auto' is cuda where there is one",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="precision of the model; the score itself is computed in float64"

@@ -14,6 +14,7 @@ from torch.nn import functional
 from guardcore import GuardcoreError
 from guardcore_plugins.backbones.embeddings import EmbeddingCache
 from guardcore_plugins.backbones.quiet import first_line, quiet
+from guardcore_plugins.devices import pick_device
 from guardcore_plugins.rewards.clip import ClipOptions
 from guardcore_plugins.rewards.clip_pixels import Preprocessing
 from guardcore_plugins.rewards.clip_source import (
@@ -92,7 +93,7 @@ def load(options: ClipOptions, processor: str | None = None) -> ClipScorer:
     Raises:
         GuardcoreError: The model can't be fetched or loaded, or there is no such device.
     """
-    device = pick_device(options.device)
+    device = pick_device(options.device, "device")
     model = _fetched("model", options.model, MODEL_FILES)
     named = options.processor or (None if holds_processor(model) else processor)
     beside = model if named is None else _fetched("processor", named, PROCESSOR_FILES)
@@ -100,23 +101,6 @@ def load(options: ClipOptions, processor: str | None = None) -> ClipScorer:
     tokenizer, preprocess = _loaded("processor", beside, _load_processor)
     clip = clip.to(device, getattr(torch, options.dtype)).eval().requires_grad_(False)
     return ClipScorer(clip, tokenizer, preprocess, options.batch_size)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device called ``name``.
-
-    Raises:
-        GuardcoreError: A CUDA device is asked for where there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise GuardcoreError(
-            f"device: this machine has {torch.cuda.device_count()} CUDA device(s), "
-            f"received {name!r}; 'auto' takes what there is"
-        )
-    return device
 
 
 def _fetched(option: str, name: str, patterns: Sequence[str]) -> Path:

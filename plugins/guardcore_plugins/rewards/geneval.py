@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from pydantic import Field
 
 from guardcore import Options, Prompt
+from guardcore_plugins.devices import DEVICES
 from guardcore_plugins.rewards.geneval_rule import Detection as Detection
 from guardcore_plugins.rewards.geneval_rule import Verdict as Verdict
 from guardcore_plugins.rewards.geneval_rule import judge as judge
 from guardcore_plugins.rewards.geneval_task import parse
 from guardcore_plugins.rewards.inputs import PromptError, check_images
-from guardcore_plugins.rewards.pretrained import DEVICES, Dtype, ModelSource
+from guardcore_plugins.rewards.pretrained import Dtype, ModelSource
 
 if TYPE_CHECKING:
     from torch import Tensor

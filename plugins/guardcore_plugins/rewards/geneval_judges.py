@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 
 from guardcore_plugins.backbones.quiet import quiet
+from guardcore_plugins.devices import pick_device
 from guardcore_plugins.rewards.color import ColorNamer
 from guardcore_plugins.rewards.geneval import GenEvalOptions
 from guardcore_plugins.rewards.mask2former import Mask2Former
-from guardcore_plugins.rewards.pretrained import load, load_model, pick_device
+from guardcore_plugins.rewards.pretrained import load, load_model
 
 with quiet():  # transformers' image processors ask for torchvision on import; PIL does here
     from transformers import (

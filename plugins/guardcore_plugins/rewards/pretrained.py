@@ -17,9 +17,6 @@ from guardcore_plugins.backbones.source import locate
 if TYPE_CHECKING:
     import torch
 
-DEVICES = r"^(auto|cpu|mps|cuda(:\d+)?)$"
-"""Pattern of a ``device`` option; ``auto`` is cuda where there is one."""
-
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -37,25 +34,6 @@ def _directory_or_hub_name(model: str) -> str:
 
 ModelSource = Annotated[str, AfterValidator(_directory_or_hub_name)]
 """A directory that ``save_pretrained`` wrote, or a hub name (owner/name)."""
-
-
-def pick_device(name: str, option: str) -> torch.device:
-    """Return the device that ``name`` means; ``option`` is whose value it is, for the error.
-
-    Raises:
-        GuardcoreError: A CUDA device is asked for where there is none.
-    """
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise GuardcoreError(
-            f"{option}: this machine has {torch.cuda.device_count()} CUDA device(s), received "
-            f"{name!r}; 'auto' takes what there is"
-        )
-    return device
 
 
 def load(kind: Any, model: str, option: str, **settings: Any) -> Any:

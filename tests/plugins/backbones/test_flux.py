@@ -26,7 +26,7 @@ def largest_difference(ours, theirs):
 
 
 @pytest.mark.parametrize("model", ["flux", "schnell"])
-@pytest.mark.parametrize("guidance", [1.0, 3.5])
+@pytest.mark.parametrize("guidance", [1.0, 3.5, 4.5])
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_an_ode_sample_is_diffusers_image(
     model, guidance, height, width, make, judge, judged, sample, noise
