@@ -182,11 +182,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(guardcore, config, case):
     assert part in line
 
 
-@pytest.mark.parametrize("argv", [["train", "--no-such-flag"], ["tarin"], ["train", "a", "b"]])
+@pytest.mark.parametrize("argv", [["train", "--no-such-flag"], ["tarin"], ["sample", "a", "b"]])
 def test_a_misused_command_exits_2_with_its_usage(guardcore, argv):
     done = guardcore(*argv)
     assert done.code == 2
     assert "Usage: guardcore" in done.err
+
+
+def test_of_several_configs_the_first_that_is_none_is_named(guardcore, config):
+    config()
+    (line,) = errors(guardcore("train", "config.yaml", "tiny-flix"))
+    assert "no file, run or profile is called 'tiny-flix'" in line
+    assert "tiny-flux" in line
 
 
 def test_debug_prints_the_traceback_too(guardcore, config):
