@@ -85,6 +85,10 @@ class Judge:
         self._thread.join(timeout)
 
     def _work(self, name: str, reward: Reward) -> None:
+        if not torch.cuda.is_available():
+            # For this thread alone: the cores are the sampling's, and a second full team of OpenMP
+            # threads keeps both teams from spinning, which costs an iteration more than half.
+            torch.set_num_threads(1)
         while (job := self._jobs.get()) is not None:
             job.run(name, reward)
             del job
@@ -94,6 +98,7 @@ class Judges:
     """A run's rewards at work; on leaving, every call is over before the rewards are closed."""
 
     def __init__(self, rewards: Mapping[str, Reward]) -> None:
+        torch.get_num_threads()  # fixes this thread's number before a judge sets its own
         self._judges = {name: Judge(name, reward) for name, reward in rewards.items()}
 
     def __enter__(self) -> Judges:
