@@ -1,6 +1,9 @@
 """Rewards beside the sampling: whose score is whose, when it fails, when it ends."""
 
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 
@@ -209,3 +212,26 @@ def test_images_are_let_go_as_soon_as_they_are_scored():
         del images
         session.collect()
         assert held() is None
+
+
+def test_on_a_cpu_a_judge_has_one_thread_and_the_sampling_keeps_its_own():
+    """In a process of its own: a number of threads is settled by the first that asks."""
+    script = """
+import torch
+from guardcore.clock import Clock
+from guardcore.judges import Judges
+from guardcore import Prompt
+seen = []
+def reward(images, prompts):
+    seen.append(torch.get_num_threads())
+    return torch.zeros(len(images))
+with Judges({"a": reward}) as judges, judges.session(["a"], Clock()) as session:
+    session.submit(torch.zeros(1, 3, 8, 8), [Prompt("x")])
+    session.collect()
+print(seen, torch.get_num_threads())
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+    )
+    assert done.stdout.split() == ["[1]", "2"], done.stderr

@@ -29,7 +29,14 @@ def test_a_senseless_option_is_one_line(options, message):
     assert all("\n" not in error["msg"] for error in caught.value.errors())
 
 
-def test_what_goes_together_is_accepted():
-    SD3Options(model="tiny-sd3", offload="blocks", gradient_checkpointing=True, dtype="bfloat16")
-    SD3Options(model="tiny-sd3", quantization="4bit", text_encoders="cache", dtype="float16")
-    SD3Options(model="tiny-sd3", lora=None, gradient_checkpointing=True, compile=True)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"offload": "blocks", "gradient_checkpointing": True, "dtype": "bfloat16"},
+        {"quantization": "4bit", "text_encoders": "cache", "dtype": "float16"},
+        {"lora": None, "gradient_checkpointing": True, "compile": True},
+    ],
+)
+def test_what_goes_together_is_accepted(options):
+    accepted = SD3Options(model="tiny-sd3", **options)
+    assert {name: getattr(accepted, name) for name in options} == options
