@@ -20,7 +20,7 @@ from guardcore.binding import bind
 from guardcore.bound import Binding, resolved
 from guardcore.config import RunConfig
 from guardcore.errors import GuardcoreError
-from guardcore.figures import headline
+from guardcore.figures import Row, headline
 from guardcore.learner import Learner
 from guardcore.plan import draw_prompts, micro_batches, shares, trained_steps
 from guardcore.plugins import PluginHost
@@ -38,7 +38,7 @@ from guardcore.weighing import weigh
 
 _log = logging.getLogger("guardcore")
 
-Figures = tuple[dict[str, float], list[dict[str, float]]]
+Figures = tuple[dict[str, float], list[Row]]
 """An iteration's metrics, and its rows of ``steps.jsonl``."""
 
 
@@ -178,6 +178,8 @@ def iterate(run: Run, learner: Learner, iteration: int) -> Figures:
     advantages = weigh(run, rewards, groups, len(trajectories[0].steps))
 
     updates, rows = [], []
+    every = run.config.train.step_gradients_every
+    by_step = every > 0 and (iteration - 1) % every == 0
     parts = shares(
         len(trajectories),
         run.config.train.updates_per_iteration,
@@ -185,7 +187,7 @@ def iterate(run: Run, learner: Learner, iteration: int) -> Figures:
     )
     for number, part in enumerate(parts, 1):
         share = [trajectories[place] for place in part]
-        updates.append(update(run, learner, share, advantages, first=number == 1))
+        updates.append(update(run, learner, share, advantages, first=number == 1, by_step=by_step))
         rows += updates[-1].figures.rows(iteration, number)
         if learner.exhausted:
             break
