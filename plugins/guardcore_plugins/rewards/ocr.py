@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import Field
 
-from guardcore import GuardcoreError, Options, Prompt
+from guardcore import Options, Prompt
 from guardcore_plugins.rewards.inputs import PromptError, check_images
 
 if TYPE_CHECKING:
