@@ -116,6 +116,17 @@ class Checkpoint(Section):
     keep: int = Field(3, ge=1, description="newest checkpoints kept")
 
 
+class Record(Section):
+    """Iterations kept whole, for ``guardcore replay``."""
+
+    iterations: int = Field(
+        0,
+        ge=0,
+        description="how many iterations to record, evenly spread over the run, its last included; "
+        "0: none",
+    )
+
+
 class Prompts(Section):
     """The splits."""
 
@@ -154,6 +165,7 @@ class RunConfig(Section):
     train: Train = Field(Train(), description="how the weights are updated")
     evaluate: Evaluate = Field(Evaluate(), description="evaluation on held-out prompts")
     checkpoint: Checkpoint = Field(Checkpoint(), description="when the whole state is written")
+    record: Record = Field(Record(), description="iterations kept whole, for `guardcore replay`")
     tracker: tuple[Spec, ...] = Field((Spec(use="console"),), description="told everything")
     seed: int = Field(0, ge=0, lt=2**63, description="of every random draw of the run")
     deterministic: bool = Field(False, description="bit-exact resume on CUDA, at some speed")

@@ -26,6 +26,7 @@ from guardcore.plan import draw_prompts, micro_batches, shares, trained_steps
 from guardcore.plugins import PluginHost
 from guardcore.preflight import check_run
 from guardcore.prompt import Prompt
+from guardcore.recording import Tape, recorded_iterations
 from guardcore.registry import Registry
 from guardcore.reporting import report_evaluation, report_iteration, report_run
 from guardcore.rollout import decode, denoise
@@ -130,9 +131,11 @@ def _run(run: Run, record: RunDirectory, resume: bool, stop: StopRequest) -> Out
         report_iteration(run, record, 0, metrics | run.clock.lap(), [])
         if stop.received is not None:
             return Outcome(record.path, 0, finished=False, signal=stop.received)
+    recorded = recorded_iterations(config.train.iterations, config.record.iterations)
     for iteration in range(max(start, 0) + 1, config.train.iterations + 1):
         last = iteration == config.train.iterations
-        metrics, rows = iterate_with_room(run, learner, iteration)
+        tape = record.recordings if iteration in recorded else None
+        metrics, rows = iterate_with_room(run, learner, iteration, tape)
         if run.eval_prompts is not None and (last or iteration % config.evaluate.every == 0):
             metrics |= report_evaluation(run, learner, record, iteration)
         stopping = last or learner.exhausted or stop.received is not None
@@ -155,7 +158,9 @@ def _run(run: Run, record: RunDirectory, resume: bool, stop: StopRequest) -> Out
     return Outcome(record.path, config.train.iterations, finished=True)
 
 
-def iterate_with_room(run: Run, learner: Learner, iteration: int) -> Figures:
+def iterate_with_room(
+    run: Run, learner: Learner, iteration: int, recordings: Path | None = None
+) -> Figures:
     """Do one iteration; where the memory is too small, anew with half the micro-batch.
 
     Raises:
@@ -163,12 +168,19 @@ def iterate_with_room(run: Run, learner: Learner, iteration: int) -> Figures:
     """
     before = learner.snapshot() if run.batch_size.may_halve else ({}, {})
     return with_room(
-        run.batch_size, lambda: iterate(run, learner, iteration), lambda: learner.load(*before)
+        run.batch_size,
+        lambda: iterate(run, learner, iteration, recordings),
+        lambda: learner.load(*before),
     )
 
 
-def iterate(run: Run, learner: Learner, iteration: int) -> Figures:
-    """Do one iteration; return its metrics and its rows of ``steps.jsonl``."""
+def iterate(
+    run: Run, learner: Learner, iteration: int, recordings: Path | None = None
+) -> Figures:
+    """Do one iteration; return its metrics and its rows of ``steps.jsonl``.
+
+    With ``recordings``, a directory, all that the updates saw is written below it.
+    """
     settings, seed = run.config.rollout, run.config.seed
     chosen = draw_prompts(len(run.train_prompts), settings.groups, seed, iteration)
     prompts = [run.train_prompts[c] for c in chosen for _ in range(settings.group_size)]
@@ -177,7 +189,7 @@ def iterate(run: Run, learner: Learner, iteration: int) -> Figures:
     trajectories, rewards = sample(run, prompts, iteration)
     advantages = weigh(run, rewards, groups, len(trajectories[0].steps))
 
-    updates, rows = [], []
+    updates, rows, tape = [], [], Tape(recordings, iteration)
     parts = shares(
         len(trajectories),
         run.config.train.updates_per_iteration,
@@ -185,10 +197,12 @@ def iterate(run: Run, learner: Learner, iteration: int) -> Figures:
     )
     for number, part in enumerate(parts, 1):
         share = [trajectories[place] for place in part]
+        tape.before_update(part, learner.parameters)
         updates.append(update(run, learner, share, advantages, first=number == 1))
         rows += updates[-1].figures.rows(iteration, number)
         if learner.exhausted:
             break
+    tape.write(learner.parameters, trajectories, prompts, rewards, advantages)
 
     norms = [done.grad_norm for done in updates if done.grad_norm is not None]
     metrics = {f"reward/{name}": float(values.mean()) for name, values in rewards.items()}
