@@ -93,6 +93,13 @@ class Train(Section):
     max_grad_norm: float = Field(1.0, gt=0, description="the gradient's norm is cut to this")
     ema_decay: float | None = Field(0.9, ge=0, lt=1, description="of the weights; null: no EMA")
     ema_every: int = Field(8, ge=1, description="optimiser updates between two EMA steps")
+    step_gradients_every: int = Field(
+        10,
+        ge=0,
+        description="iterations between two that measure the gradient of each denoising step by "
+        "itself, for `grad_norm` in steps.jsonl; needs no more passes, but a copy of the gradient "
+        "in the host's memory; 0: never",
+    )
     max_skipped_updates: int = Field(
         5, ge=1, description="updates in a row with a non-finite gradient before the run stops"
     )

@@ -5,16 +5,21 @@ Figures stay on the device as ``[B]`` tensors until an update is over.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from guardcore.objective import Scored
 
-Row = dict[str, float]
+Row = dict[str, Any]
+
+QUANTILES = tuple(place / 20 for place in range(21))
+"""Levels of ``ratio_quantiles``: from the smallest ratio to the largest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,45 +32,72 @@ class Terms:
     k: Tensor
     blocked: Tensor
     raw: Tensor
+    bias: Tensor
+    advantage: Tensor
 
     @staticmethod
     def of(scored: Scored) -> Terms:
         """Read the figures off one scored micro-batch."""
         context, terms = scored.context, scored.terms
         dimensions = context.x_next[0].numel() if context.reduction == "mean" else 1
-        values = (terms.log_ratio, terms.low, terms.high, context.bias * dimensions)
-        log_ratio, low, high, k = (value.detach().double() for value in values)
-        return Terms(log_ratio, low, high, k, scored.clipped, scored.raw_log_ratio.detach())
+        raw, bias = scored.raw_log_ratio.detach(), context.bias.detach().double()
+        values = (terms.log_ratio, terms.low, terms.high)
+        log_ratio, low, high = (value.detach().double() for value in values)
+        advantage = torch.zeros_like(raw) if context.advantage is None else context.advantage
+        return Terms(log_ratio, low, high, bias * dimensions, scored.clipped, raw, bias, advantage)
 
     @staticmethod
     def cat(parts: Sequence[Terms]) -> Terms:
-        """Join terms."""
+        """Join terms, on the CPU."""
         fields = Terms.__dataclass_fields__
-        return Terms(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
+        return Terms(*(torch.cat([getattr(p, name) for p in parts]).cpu() for name in fields))
 
     def summary(self) -> Row:
         """Return the figures of ``steps.jsonl``.
 
         ``clip_high`` and ``clip_low`` are the fractions of ratios outside the bounds whatever the
-        advantage's sign; ``blocked`` is the fraction of terms without gradient; ``k`` is
-        ``‖d‖²/(2·std²)`` summed over the latent dimensions.
+        advantage's sign, and with ``_positive`` or ``_negative`` those among the terms with such
+        an advantage, NaN where there is none; ``blocked`` is the fraction of terms without
+        gradient; ``k`` is ``‖d‖²/(2·std²)`` summed over the latent dimensions.
+        ``log_ratio_raw_mean`` is taken before any transform; Eq. 6 of GRPO-Guard predicts it as
+        ``log_ratio_raw_predicted``, minus the mean of ``reduce(d²)/(2·std²)``, for samples that
+        no update has used. ``ratio_quantiles`` are at 0, 5, … 100 %.
         """
         excess = self.log_ratio.expm1()  # r − 1: a spread of 1e-6 around 1 survives rounding
+        above, below = excess > self.high - 1, excess < self.low - 1
+        positive, negative = self.advantage > 0, self.advantage < 0
+        levels = excess.new_tensor(QUANTILES)
         return {
             "ratio_mean": 1 + float(excess.mean()),
             "ratio_std": float(excess.std(correction=0)),
+            "ratio_quantiles": (1 + excess.quantile(levels)).tolist(),
             "log_ratio_mean": float(self.log_ratio.mean()),
+            "log_ratio_raw_mean": float(self.raw.mean()),
+            "log_ratio_raw_predicted": -float(self.bias.mean()),
             "k": float(self.k.mean()),
-            "clip_high": float((excess > self.high - 1).double().mean()),
-            "clip_low": float((excess < self.low - 1).double().mean()),
-            "blocked": float(self.blocked.double().mean()),
+            "clip_high": _fraction(above),
+            "clip_low": _fraction(below),
+            "clip_high_positive": _fraction(above[positive]),
+            "clip_high_negative": _fraction(above[negative]),
+            "clip_low_positive": _fraction(below[positive]),
+            "clip_low_negative": _fraction(below[negative]),
+            "blocked": _fraction(self.blocked),
         }
 
 
+def _fraction(terms: Tensor) -> float:
+    return float(terms.double().mean()) if len(terms) else math.nan
+
+
 class UpdateFigures:
-    """Collects the terms of one update, by denoising step."""
+    """Collects the terms of one update, by denoising step.
+
+    Attributes:
+        grad_norms: The norm of each step's own gradient, where it was measured.
+    """
 
     def __init__(self) -> None:
+        self.grad_norms: Mapping[int, float] = {}
         self._terms: dict[int, list[Terms]] = defaultdict(list)
         self._sigma: dict[int, Tensor] = {}
 
@@ -85,11 +117,12 @@ class UpdateFigures:
             {"iteration": iteration, "update": update, "step": step}
             | {"sigma": float(self._sigma[step])}
             | Terms.cat(parts).summary()
+            | ({"grad_norm": self.grad_norms[step]} if step in self.grad_norms else {})
             for step, parts in sorted(self._terms.items())
         ]
 
 
-def headline(updates: Sequence[UpdateFigures]) -> Row:
+def headline(updates: Sequence[UpdateFigures]) -> dict[str, float]:
     """Return an iteration's figures over all steps, from the updates after the first.
 
     The first update of an iteration has ratio 1 everywhere and is left out, unless it is alone.

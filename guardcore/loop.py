@@ -12,34 +12,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from guardcore import checkpoint, noise
+from guardcore import checkpoint
 from guardcore.batch_size import with_room
 from guardcore.binding import bind
 from guardcore.bound import Binding, resolved
 from guardcore.config import RunConfig
 from guardcore.errors import GuardcoreError
-from guardcore.figures import headline
+from guardcore.figures import Row, headline
 from guardcore.learner import Learner
-from guardcore.plan import draw_prompts, micro_batches, shares, trained_steps
+from guardcore.plan import draw_prompts, shares
 from guardcore.plugins import PluginHost
 from guardcore.preflight import check_run
-from guardcore.prompt import Prompt
 from guardcore.recording import Tape, recorded_iterations
 from guardcore.registry import Registry
 from guardcore.reporting import report_evaluation, report_iteration, report_run
-from guardcore.rollout import decode, denoise
 from guardcore.run import Run, coming_prompts, prepare_prompts, prepared
 from guardcore.run_directory import RunDirectory
+from guardcore.sampling import sample
 from guardcore.signals import StopRequest
-from guardcore.trajectory import Trajectory
 from guardcore.update import update
 from guardcore.weighing import weigh
 
 _log = logging.getLogger("guardcore")
 
-Figures = tuple[dict[str, float], list[dict[str, float]]]
+Figures = tuple[dict[str, float], list[Row]]
 """An iteration's metrics, and its rows of ``steps.jsonl``."""
 
 
@@ -174,9 +171,7 @@ def iterate_with_room(
     )
 
 
-def iterate(
-    run: Run, learner: Learner, iteration: int, recordings: Path | None = None
-) -> Figures:
+def iterate(run: Run, learner: Learner, iteration: int, recordings: Path | None = None) -> Figures:
     """Do one iteration; return its metrics and its rows of ``steps.jsonl``.
 
     With ``recordings``, a directory, all that the updates saw is written below it.
@@ -190,6 +185,8 @@ def iterate(
     advantages = weigh(run, rewards, groups, len(trajectories[0].steps))
 
     updates, rows, tape = [], [], Tape(recordings, iteration)
+    every = run.config.train.step_gradients_every
+    by_step = every > 0 and (iteration - 1) % every == 0
     parts = shares(
         len(trajectories),
         run.config.train.updates_per_iteration,
@@ -198,7 +195,7 @@ def iterate(
     for number, part in enumerate(parts, 1):
         share = [trajectories[place] for place in part]
         tape.before_update(part, learner.parameters)
-        updates.append(update(run, learner, share, advantages, first=number == 1))
+        updates.append(update(run, learner, share, advantages, first=number == 1, by_step=by_step))
         rows += updates[-1].figures.rows(iteration, number)
         if learner.exhausted:
             break
@@ -213,41 +210,6 @@ def iterate(
     metrics["updates/skipped"] = learner.skipped
     metrics["batch_size"] = run.batch_size.size
     return metrics, rows
-
-
-def sample(
-    run: Run, prompts: list[Prompt], iteration: int
-) -> tuple[list[Trajectory], dict[str, Tensor]]:
-    """Sample every micro-batch, and score it while the next one is sampled.
-
-    Returns:
-        The trajectories, and every trained reward ``[N]``.
-    """
-    settings, seed, backbone = run.config.rollout, run.config.seed, run.backbone
-    size = settings.height, settings.width
-    schedule = backbone.schedule(settings.num_inference_steps, *size)
-    stochastic = trained_steps(settings, seed, iteration)
-    shape = backbone.latent_shape(*size)
-    trajectories = []
-    with run.scoring(run.trained_rewards) as scoring:
-        for batch in micro_batches(len(prompts), run.batch_size.size):
-            texts = prompts[batch.start : batch.stop]
-            with run.clock("encode"):
-                condition = backbone.encode(texts, *size)
-
-            def source(what: str, batch: range = batch) -> Tensor:
-                shared = settings.same_noise and what == "start"
-                samples = [s // settings.group_size for s in batch] if shared else batch
-                return noise.draw(shape, seed, iteration, what, samples)
-
-            x, taken = denoise(
-                backbone, run.objective.sampler, schedule, condition, source, stochastic, run.clock
-            )
-            scoring.submit(decode(backbone, x, condition, run.clock), texts)
-            kept = Trajectory(batch, condition, taken, stochastic)
-            trajectories.append(kept.offload() if settings.offload_trajectories else kept)
-            run.trackers.progress("sample", batch.stop, len(prompts))
-        return trajectories, scoring.collect()
 
 
 def _announce(received: signal.Signals) -> None:

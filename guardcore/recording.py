@@ -18,15 +18,13 @@ import torch
 from torch import Tensor
 
 from guardcore import checkpoint
-from guardcore.condition import Condition
 from guardcore.errors import GuardcoreError
+from guardcore.packing import facts_of, tensors_of, unpacked
 from guardcore.prompt import Prompt
-from guardcore.schedule import Step
-from guardcore.trajectory import Offloaded, TakenStep, Trajectory
-from guardcore.transition import Transition
+from guardcore.trajectory import Trajectory
 
 Tensors = Mapping[str, Tensor]
-_CONDITION, _REWARD = "condition.", "reward."
+_REWARD = "reward."
 
 
 def recorded_iterations(iterations: int, number: int) -> set[int]:
@@ -70,15 +68,14 @@ class Tape:
         """
         if self._directory is None:
             return
-        kept = [trajectory.offload() for trajectory in trajectories]
+        scores = {f"{_REWARD}{name}": values for name, values in rewards.items()}
+        weights = [*self._weights, _copies(parameters)]
+        files = _files(trajectories, weights, {"advantages": advantages, **scores})
         facts = {
             "updates": self._updates,
             "prompts": [{"text": p.text, "metadata": _plain(p.metadata)} for p in prompts],
-            "batches": [_facts(trajectory) for trajectory in kept],
+            "batches": [facts_of(trajectory) for trajectory in trajectories],
         }
-        weights = [*self._weights, _copies(parameters)]
-        scores = {f"{_REWARD}{name}": values for name, values in rewards.items()}
-        files = _files(kept, weights, {"advantages": advantages, **scores})
         checkpoint.write(self._directory, self._iteration, files, facts)
 
 
@@ -129,21 +126,9 @@ class Recording:
         return self.stored.tensors(f"weights-{update}")
 
     def trajectory(self, batch: int, device: torch.device) -> Trajectory:
-        """Return a micro-batch on ``device``, equal to the last bit."""
-        tensors, facts = self.stored.tensors(f"batch-{batch:04d}"), self.facts["batches"][batch]
-        condition = {
-            name.removeprefix(_CONDITION): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(_CONDITION)
-        }
-        return Offloaded(
-            samples=range(*facts["samples"]),
-            condition=Condition(condition, facts["height"], facts["width"]),
-            steps=[_taken(step, tensors) for step in facts["steps"]],
-            indices=facts["indices"],
-            places=tensors["places"],
-            device=device,
-        ).onload()
+        """Return a micro-batch, which ``onload`` brings to ``device``."""
+        tensors = self.stored.tensors(f"batch-{batch:04d}")
+        return unpacked(self.facts["batches"][batch], tensors, device)
 
 
 def find_recording(directory: Path, iteration: int | None = None) -> Recording:
@@ -167,77 +152,13 @@ def find_recording(directory: Path, iteration: int | None = None) -> Recording:
 
 
 def _files(
-    kept: Sequence[Offloaded], weights: Sequence[Tensors], rollout: Tensors
+    trajectories: Sequence[Trajectory], weights: Sequence[Tensors], rollout: Tensors
 ) -> Iterator[tuple[str, Tensors]]:
     yield "rollout", _alone(rollout)
-    for number, trajectory in enumerate(kept):
-        yield f"batch-{number:04d}", _alone(_tensors(trajectory))
+    for number, trajectory in enumerate(trajectories):
+        yield f"batch-{number:04d}", _alone(tensors_of(trajectory))
     for number, parameters in enumerate(weights, 1):
         yield f"weights-{number}", parameters
-
-
-def _tensors(kept: Offloaded) -> dict[str, Tensor]:
-    """Return a micro-batch's tensors, each once, under the names that ``_facts`` refers to."""
-    tensors = {f"{_CONDITION}{name}": tensor for name, tensor in kept.condition.tensors.items()}
-    tensors["places"] = kept.places
-    for names, taken in zip(_names(kept.steps), kept.steps, strict=True):
-        tensors |= dict(zip(names.values(), _fields(taken).values(), strict=True))
-    return tensors
-
-
-def _facts(kept: Offloaded) -> dict[str, Any]:
-    steps = [
-        {
-            "sigma_max": taken.step.sigma_max,
-            "precision": str(taken.precision).removeprefix("torch."),
-            "tensors": names,
-        }
-        for names, taken in zip(_names(kept.steps), kept.steps, strict=True)
-    ]
-    return {
-        "samples": [kept.samples.start, kept.samples.stop],
-        "height": kept.condition.height,
-        "width": kept.condition.width,
-        "indices": list(kept.indices),
-        "steps": steps,
-    }
-
-
-def _names(steps: Sequence[TakenStep]) -> list[dict[str, str]]:
-    """Name each step's tensors; one that an earlier step has, as a rule its ``x_next``, by that."""
-    names: dict[int, str] = {}
-    return [
-        {
-            field: names.setdefault(id(tensor), f"{place}.{field}")
-            for field, tensor in _fields(taken).items()
-        }
-        for place, taken in enumerate(steps)
-    ]
-
-
-def _fields(taken: TakenStep) -> dict[str, Tensor]:
-    step, old = taken.step, taken.old
-    return {
-        "index": step.index,
-        "sigma": step.sigma,
-        "sigma_next": step.sigma_next,
-        "x": taken.x,
-        "x_next": taken.x_next,
-        "mean": old.mean,
-        "std": old.std,
-        "velocity_gain": old.velocity_gain,
-    }
-
-
-def _taken(facts: Mapping[str, Any], tensors: Tensors) -> TakenStep:
-    field = {field: tensors[name] for field, name in facts["tensors"].items()}
-    return TakenStep(
-        step=Step(field["index"], field["sigma"], field["sigma_next"], facts["sigma_max"]),
-        x=field["x"],
-        x_next=field["x_next"],
-        old=Transition(field["mean"], field["std"], field["velocity_gain"]),
-        precision=getattr(torch, facts["precision"]),
-    )
 
 
 def _alone(tensors: Tensors) -> dict[str, Tensor]:

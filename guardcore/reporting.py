@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from guardcore.evaluation import Evaluation, evaluate
 from guardcore.grid import save_grid
@@ -30,7 +31,7 @@ def report_iteration(
     record: RunDirectory,
     iteration: int,
     metrics: Mapping[str, float],
-    rows: Sequence[Mapping[str, float]],
+    rows: Sequence[Mapping[str, Any]],
 ) -> None:
     """Append the figures of an iteration, and pass them on."""
     record.append("steps", rows)

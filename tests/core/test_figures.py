@@ -5,12 +5,14 @@ import math
 import pytest
 import torch
 
-from guardcore import RatioTerms, Step, StepContext, Transition
+from guardcore import RatioTerms, Step, StepContext, Transition, log_ratio
 from guardcore.figures import UpdateFigures, headline
 from guardcore.objective import Scored
 
 
-def scored(ratio, d=0.0, low=0.9, high=1.2, clipped=None, reduction="mean", sigma=0.5):
+def scored(
+    ratio, d=0.0, low=0.9, high=1.2, clipped=None, reduction="mean", sigma=0.5, advantage=None
+):
     rows = len(ratio)
     ones = torch.ones(rows).double()
     mean = torch.zeros(rows, 4).double()
@@ -21,6 +23,7 @@ def scored(ratio, d=0.0, low=0.9, high=1.2, clipped=None, reduction="mean", sigm
         Transition(mean + d, 2 * ones, ones),
         mean,
         reduction,
+        None if advantage is None else torch.tensor(advantage, dtype=torch.float64),
     )
     log = torch.tensor(ratio, dtype=torch.float64).log()
     clipped = torch.tensor([False] * rows if clipped is None else clipped)
@@ -63,9 +66,54 @@ def test_k_is_summed_over_the_latents_whatever_the_reduction(reduction):
     assert row(scored([1.0, 1.0], d=1.0, reduction=reduction))["k"] == pytest.approx(0.5)
 
 
+def test_the_clip_is_told_apart_by_the_sign_of_the_advantage():
+    ratio, advantage = [1.3, 1.3, 1.3, 1.0, 0.5, 0.5, 1.0], [1.0, 2.0, -1.0, 3.0, 1.0, -2.0, 0.0]
+    found = row(scored(ratio, advantage=advantage))
+    assert (found["clip_high"], found["clip_low"]) == (pytest.approx(3 / 7), pytest.approx(2 / 7))
+    assert (found["clip_high_positive"], found["clip_low_positive"]) == (0.5, 0.25)
+    assert (found["clip_high_negative"], found["clip_low_negative"]) == (0.5, 0.5)
+
+
+def test_a_sign_that_no_advantage_has_has_no_fraction():
+    found = row(scored([1.3, 1.0], advantage=[1.0, 1.0]))
+    assert found["clip_high_positive"] == 0.5
+    assert math.isnan(found["clip_high_negative"])
+
+
+def test_quantiles_go_from_the_smallest_ratio_to_the_largest():
+    found = row(scored([1 + place / 20 for place in range(21)][::-1]))
+    assert found["ratio_quantiles"] == pytest.approx([1 + place / 20 for place in range(21)])
+
+
+@pytest.mark.parametrize(("reduction", "predicted"), [("mean", -0.125), ("sum", -0.5)])
+def test_the_bias_is_predicted_under_the_runs_reduction(reduction, predicted):
+    # d = 1 in each of 4 latents, std 2: reduce(d²)/(2·std²) = 1/8 or 4/8
+    found = row(scored([0.8, 1.0], d=1.0, reduction=reduction))
+    assert found["log_ratio_raw_predicted"] == pytest.approx(predicted)
+    assert found["log_ratio_raw_mean"] == pytest.approx(math.log(0.8) / 2)
+
+
+def test_samples_that_no_update_used_have_the_predicted_bias():
+    # 4,000 draws in 64 latents: log r = −K/D ± sqrt(2K)/D, so the mean is off by 0.3 % of it
+    generator = torch.Generator().manual_seed(0)
+    rows, std, d = 4000, 0.5, 0.4
+    old = Transition(torch.zeros(rows, 64), std * torch.ones(rows), torch.ones(rows))
+    new = Transition(old.mean + d, old.std, old.velocity_gain)
+    step = Step(torch.zeros(rows).long(), torch.full((rows,), 0.5), torch.zeros(rows), 0.9)
+    x_next = old.draw(torch.randn(rows, 64, generator=generator))
+    context = StepContext(step, old, new, x_next)
+    raw = log_ratio(context)
+    found = row(Scored(context, raw, RatioTerms(raw), torch.zeros(rows).bool(), raw))
+    assert found["log_ratio_raw_predicted"] == pytest.approx(-(d**2) / (2 * std**2))
+    error = math.sqrt(2 * found["k"] / rows) / 64
+    assert abs(found["log_ratio_raw_mean"] - found["log_ratio_raw_predicted"]) < 4 * error
+
+
 def test_micro_batches_of_one_step_are_joined_by_their_rows():
-    joined = row(scored([0.5]), scored([1.0, 1.5, 2.0]))
-    whole = row(scored([0.5, 1.0, 1.5, 2.0]))
+    signs = [1.0, -1.0, 1.0, -1.0]
+    joined = row(scored([0.5], advantage=signs[:1]), scored([1.0, 1.5, 2.0], advantage=signs[1:]))
+    whole = row(scored([0.5, 1.0, 1.5, 2.0], advantage=signs))
+    assert joined.pop("ratio_quantiles") == pytest.approx(whole.pop("ratio_quantiles"))
     assert joined == pytest.approx(whole)
 
 

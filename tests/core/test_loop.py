@@ -269,8 +269,15 @@ def test_steps_jsonl_has_one_row_an_update_and_step_with_designs_figures(tmp_pat
         for step in range(3)
     ]
     names = "iteration update step sigma ratio_mean ratio_std log_ratio_mean k clip_high clip_low blocked"
+    more = (
+        "ratio_quantiles log_ratio_raw_mean log_ratio_raw_predicted clip_high_positive "
+        "clip_high_negative clip_low_positive clip_low_negative"
+    )
     for row in found:
-        assert set(row) == set(names.split())
+        measured = {"grad_norm"} if row["iteration"] == 1 else set()
+        assert set(row) == {*names.split(), *more.split()} | measured
+        assert row["ratio_quantiles"] == sorted(row["ratio_quantiles"])
+        assert row["ratio_quantiles"][0] <= row["ratio_mean"] <= row["ratio_quantiles"][-1]
         assert row["sigma"] == pytest.approx(1 - row["step"] / 4)
         assert 0 <= row["clip_high"] + row["clip_low"] <= 1
         if row["update"] == 1:  # nothing has changed yet

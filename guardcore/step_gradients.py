@@ -1,0 +1,41 @@
+"""The gradient of each denoising step by itself: which steps an update listens to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+
+class StepGradients:
+    """Measures the steps' gradients one after the other, and gives back their sum.
+
+    No backward pass is added; the sum waits in the host's memory, once the size of what is
+    trained. For whole steps one after the other: all micro-batches of a step, then ``close``.
+
+    Attributes:
+        norms: By step, the norm of its gradient before ``max_grad_norm``.
+    """
+
+    def __init__(self, parameters: Iterable[Parameter]) -> None:
+        self._parameters = list(parameters)
+        self._sums: list[Tensor | None] = [None] * len(self._parameters)
+        self.norms: dict[int, float] = {}
+
+    def close(self, step: int) -> None:
+        """Take what was accumulated since the last call as the gradient of ``step``."""
+        found = [p.grad for p in self._parameters if p.grad is not None]
+        norms = [torch.linalg.vector_norm(gradient.float()) for gradient in found]
+        self.norms[step] = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
+        for place, parameter in enumerate(self._parameters):
+            if parameter.grad is not None:
+                before, own = self._sums[place], parameter.grad.cpu()
+                self._sums[place] = own if before is None else before.add_(own)
+                parameter.grad = None
+
+    def restore(self) -> None:
+        """Put the sum of all steps where the optimiser looks for it."""
+        for parameter, total in zip(self._parameters, self._sums, strict=True):
+            parameter.grad = None if total is None else total.to(parameter.device)
