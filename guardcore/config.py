@@ -183,6 +183,11 @@ class RunConfig(Section):
         """Name the default strategy only where the config has no words of its own."""
         return with_strategy(tree) if isinstance(tree, Mapping) else tree
 
+    def recorded(self, iterations: int) -> RunConfig:
+        """Return the config with ``iterations`` recorded, where it says none."""
+        chosen = Record(iterations=self.record.iterations or iterations)
+        return self.model_copy(update={"record": chosen})
+
 
 def with_strategy(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config tree that names a strategy, or its own ratio and weights."""
