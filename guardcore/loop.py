@@ -18,9 +18,11 @@ from guardcore.batch_size import with_room
 from guardcore.binding import bind
 from guardcore.bound import Binding, resolved
 from guardcore.config import RunConfig
+from guardcore.diversity import diversity
 from guardcore.errors import GuardcoreError
 from guardcore.figures import Row, headline
 from guardcore.learner import Learner
+from guardcore.observers import Observers
 from guardcore.plan import draw_prompts, shares
 from guardcore.plugins import PluginHost
 from guardcore.preflight import check_run
@@ -32,6 +34,7 @@ from guardcore.run_directory import RunDirectory
 from guardcore.sampling import sample
 from guardcore.signals import StopRequest
 from guardcore.update import update
+from guardcore.watch import Alarm, Watcher
 from guardcore.weighing import weigh
 
 _log = logging.getLogger("guardcore")
@@ -49,12 +52,14 @@ class Outcome:
         iteration: The last finished iteration.
         finished: Whether it was the run's last.
         signal: The signal that ended it early, or None.
+        alarm: The alarm that ended it early, or None.
     """
 
     directory: Path
     iteration: int
     finished: bool
     signal: signal.Signals | None = None
+    alarm: Alarm | None = None
 
 
 def train(
@@ -63,6 +68,7 @@ def train(
     *,
     resume: bool = False,
     registry: Registry | None = None,
+    observers: Observers | None = None,
     report: bool = True,
 ) -> Outcome:
     """Fine-tune a backbone, and leave everything in ``directory``.
@@ -72,13 +78,17 @@ def train(
         directory: The run directory; new, or with ``resume`` that of the same run.
         resume: Go on from the newest whole checkpoint; from the beginning where there is none.
         registry: The components; the installed plugins' by default.
+        observers: Whom to tell; with a registry of one's own nobody by default.
         report: Write ``report.html`` at the end, also of a run that was stopped or failed.
 
     Raises:
         GuardcoreError: A mistake that the caller can mend. A config that cannot run leaves no
             run directory; a run that fails keeps its checkpoints and writes ``error.log``.
     """
-    binding = bind(config, registry or PluginHost.discover().registry)
+    if registry is None:
+        host = PluginHost.discover()
+        registry, observers = host.registry, observers or host.observers()
+    binding = bind(config, registry)
     record = RunDirectory(Path(directory))
     record.check(resolved(config, binding), binding.may_change(), resume=resume)
     newest = record.newest() if resume else None
@@ -89,7 +99,7 @@ def train(
     for warning in binding.warnings:
         _log.warning(warning)
     try:
-        outcome = _recorded(config, binding, record, resume)
+        outcome = _recorded(config, binding, record, observers or Observers(), resume)
     except Exception:
         if report and record.error_log.is_file():
             report_run(record)
@@ -99,7 +109,9 @@ def train(
     return outcome
 
 
-def _recorded(config: RunConfig, binding: Binding, record: RunDirectory, resume: bool) -> Outcome:
+def _recorded(
+    config: RunConfig, binding: Binding, record: RunDirectory, observers: Observers, resume: bool
+) -> Outcome:
     """Build the components and run them; what fails from then on is in ``error.log``."""
     with prepared(config, binding) as run:
         check_run(run)
@@ -107,7 +119,7 @@ def _recorded(config: RunConfig, binding: Binding, record: RunDirectory, resume:
             with StopRequest(_announce) as stop:
                 record.open(resolved(config, binding), binding)
                 prepare_prompts(run.backbone, coming_prompts(run))
-                return _run(run, record, resume, stop)
+                return _run(run, record, observers, resume, stop)
         except Exception as error:
             record.write_error(error)
             if isinstance(error, OSError):
@@ -117,14 +129,18 @@ def _recorded(config: RunConfig, binding: Binding, record: RunDirectory, resume:
             raise
 
 
-def _run(run: Run, record: RunDirectory, resume: bool, stop: StopRequest) -> Outcome:
+def _run(
+    run: Run, record: RunDirectory, observers: Observers, resume: bool, stop: StopRequest
+) -> Outcome:
     config = run.config
+    watcher = Watcher(config.watch, run.reward_weights)
     learner = Learner(run.backbone.trainable(), config.train)
     start, saved = checkpoint.restore(learner, record.checkpoints) if resume else (-1, {})
     run.batch_size.size = saved.get("batch_size", run.batch_size.size)
     record.cut_back(start)
+    watcher.recall(record)
     if start < 0 and run.eval_prompts is not None:
-        metrics = report_evaluation(run, learner, record, 0)
+        metrics = report_evaluation(run, learner, record, watcher, 0)
         report_iteration(run, record, 0, metrics | run.clock.lap(), [])
         if stop.received is not None:
             return Outcome(record.path, 0, finished=False, signal=stop.received)
@@ -134,25 +150,41 @@ def _run(run: Run, record: RunDirectory, resume: bool, stop: StopRequest) -> Out
         tape = record.recordings if iteration in recorded else None
         metrics, rows = iterate_with_room(run, learner, iteration, tape)
         if run.eval_prompts is not None and (last or iteration % config.evaluate.every == 0):
-            metrics |= report_evaluation(run, learner, record, iteration)
-        stopping = last or learner.exhausted or stop.received is not None
+            metrics |= report_evaluation(run, learner, record, watcher, iteration)
+        alarm = watcher.alarm() if metrics.get("alarm") else None
+        if alarm is not None:
+            observers.tell("guardcore_alarm_raised", run=run, iteration=iteration, alarm=alarm)
+        ended = last or (alarm is not None and config.watch.stop)
+        stopping = ended or learner.exhausted or stop.received is not None
+        best = watcher.best if config.watch.keep_best else None
         report_iteration(run, record, iteration, metrics | run.clock.lap(), rows)
-        if stopping or iteration % config.checkpoint.every == 0:
+        if stopping or iteration % config.checkpoint.every == 0 or iteration == best:
             with run.clock("checkpoint"):
                 state, counters = learner.state()
                 counters["batch_size"] = run.batch_size.size
                 keep = config.checkpoint.keep
-                checkpoint.save(record.checkpoints, iteration, state, counters, keep)
+                checkpoint.save(record.checkpoints, iteration, state, counters, keep, best)
         if learner.exhausted:
             raise GuardcoreError(
                 f"{learner.skipped_in_a_row} updates in a row had a non-finite gradient; "
                 f"checkpoint {iteration} is saved; lower train.learning_rate"
             )
-        if stopping and not last:
+        if ended:
+            _write_adapter(run, learner, record, best)
+            return Outcome(record.path, iteration, finished=last, alarm=None if last else alarm)
+        if stopping:
             return Outcome(record.path, iteration, finished=False, signal=stop.received)
+    _write_adapter(run, learner, record, watcher.best if config.watch.keep_best else None)
+    return Outcome(record.path, config.train.iterations, finished=True)
+
+
+def _write_adapter(run: Run, learner: Learner, record: RunDirectory, best: int | None) -> None:
+    """Write the averaged weights as they are, or those of the checkpoint ``best``."""
+    if best is not None:
+        state, counters = record.checkpoint(best).load()
+        learner.load(state, counters)
     with learner.averaged():
         record.write_adapter(run.backbone.save_adapter)
-    return Outcome(record.path, config.train.iterations, finished=True)
 
 
 def iterate_with_room(
@@ -172,16 +204,13 @@ def iterate_with_room(
 
 
 def iterate(run: Run, learner: Learner, iteration: int, recordings: Path | None = None) -> Figures:
-    """Do one iteration; return its metrics and its rows of ``steps.jsonl``.
-
-    With ``recordings``, a directory, all that the updates saw is written below it.
-    """
+    """Do one iteration, written whole below ``recordings`` if given; return metrics and rows."""
     settings, seed = run.config.rollout, run.config.seed
     chosen = draw_prompts(len(run.train_prompts), settings.groups, seed, iteration)
     prompts = [run.train_prompts[c] for c in chosen for _ in range(settings.group_size)]
     groups = torch.arange(settings.groups).repeat_interleave(settings.group_size)
 
-    trajectories, rewards = sample(run, prompts, iteration)
+    trajectories, rewards, pictures = sample(run, prompts, iteration)
     advantages = weigh(run, rewards, groups, len(trajectories[0].steps))
 
     updates, rows, tape = [], [], Tape(recordings, iteration)
@@ -203,6 +232,7 @@ def iterate(run: Run, learner: Learner, iteration: int, recordings: Path | None 
 
     norms = [done.grad_norm for done in updates if done.grad_norm is not None]
     metrics = {f"reward/{name}": float(values.mean()) for name, values in rewards.items()}
+    metrics["diversity"] = diversity(pictures, groups)
     metrics |= headline([done.figures for done in updates])
     metrics["loss"] = sum(done.loss for done in updates) / len(updates)
     metrics["grad_norm"] = sum(norms) / len(norms) if norms else 0.0
