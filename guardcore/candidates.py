@@ -8,6 +8,7 @@ from typing import Any
 
 from guardcore.binding import bind
 from guardcore.bound import Binding, Bound, validate_options
+from guardcore.calibration import CalibratedWord, built_word
 from guardcore.config import RunConfig
 from guardcore.errors import ConfigError, GuardcoreError
 from guardcore.layers import parse_component
@@ -73,7 +74,7 @@ def _of_binding(name: str, bound: Binding, own: Candidate) -> Candidate:
     ratio, weight = bound.ratio, bound.gradient_weight
     objective = replace(
         own.objective,
-        ratio=[(word.entry.qualified, word.build()) for word in ratio],
+        ratio=[(word.entry.qualified, _settled(word)) for word in ratio],
         gradient_weight=[(word.entry.qualified, word.build()) for word in weight],
     )
     return Candidate(name, _labels(ratio), _labels(weight), objective)
@@ -112,11 +113,21 @@ def _built(
             spec = Spec.model_validate(parse_component(word))
             entry = registry.find(kind, spec.use)
             bound = Bound(where, entry, validate_options(entry, spec.options, f"{where} {word}"))
-            yield _label(bound), bound.build()
+            yield _label(bound), _settled(bound)
         except ConfigError as error:
             problems += error.problems
         except GuardcoreError as error:
             problems.append(f"{where}: {error}")
+
+
+def _settled(bound: Bound) -> Any:
+    word = built_word(bound)
+    if isinstance(word, CalibratedWord):
+        raise GuardcoreError(
+            f"{bound.path}: {bound.entry.name} waits for a run's first iterations, which a replay "
+            "has not; give it numbers, such as the half-widths that a replay names"
+        )
+    return word
 
 
 def _labels(words: Sequence[Bound]) -> tuple[str, ...]:
@@ -124,7 +135,7 @@ def _labels(words: Sequence[Bound]) -> tuple[str, ...]:
 
 
 def _label(bound: Bound) -> str:
-    """Write a component as the command line does: ``ppo-clip:low=0.0002,high=0.0002``."""
-    options = bound.options.model_dump(mode="json")
+    """Write a component as the command line does, ``ppo-clip:low=0.0002``, without defaults."""
+    options = bound.options.model_dump(mode="json", exclude_defaults=True)
     text = ",".join(f"{name}={value}" for name, value in options.items())
     return f"{bound.entry.name}:{text}" if text else bound.entry.name

@@ -14,7 +14,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def save(
     directory: Path,
     iteration: int,
     state: State,
-    counters: Mapping[str, int],
+    counters: Mapping[str, Any],
     keep: int,
     best: int | None = None,
 ) -> Checkpoint:
@@ -96,7 +96,7 @@ def save(
     later = [c for c in found if c.iteration > iteration]  # damaged: resuming stepped over them
     aged = [c for c in found if c.iteration <= iteration][:-keep]
     for old in [*(c for c in aged if c.iteration != best), *later]:
-        remove(old)
+        _remove(old)
     return written
 
 
@@ -119,7 +119,7 @@ def write(
         directory.mkdir(exist_ok=True)
         _write(aside, iteration, files, counters)
         if target.exists():  # a damaged one, that resuming stepped over
-            remove(Checkpoint(target, iteration))
+            _remove(Checkpoint(target, iteration))
         aside.rename(target)
         _sync(directory)
     except Exception as error:  # safetensors reports a full disk as its own error
@@ -139,8 +139,17 @@ def find(directory: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.iteration)
 
 
-def restore(learner: Learner, directory: Path) -> tuple[int, Mapping[str, int]]:
-    """Load the newest whole checkpoint; return its iteration, −1 if there is none, and counters."""
+@dataclass(frozen=True)
+class Restored:
+    """What a run goes on from; from nothing at all, iteration −1."""
+
+    iteration: int = -1
+    state: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    counters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def restore(learner: Learner, directory: Path) -> Restored:
+    """Load the newest whole checkpoint into ``learner``; return it, if there is one."""
     for found in reversed(find(directory)):
         try:
             state, counters = found.load()
@@ -148,8 +157,8 @@ def restore(learner: Learner, directory: Path) -> tuple[int, Mapping[str, int]]:
         except CheckpointError as error:
             _log.warning("%s; going back to the one before", error)
             continue
-        return found.iteration, counters
-    return -1, {}
+        return Restored(found.iteration, state, counters)
+    return Restored()
 
 
 def _write(
@@ -171,7 +180,14 @@ def _write(
     _sync(aside)
 
 
-def remove(found: Checkpoint) -> None:
+def drop_after(directory: Path, iteration: int) -> None:
+    """Remove what is later than ``iteration``."""
+    for found in find(directory):
+        if found.iteration > iteration:
+            _remove(found)
+
+
+def _remove(found: Checkpoint) -> None:
     """Take a checkpoint out of sight in one step, then remove it."""
     aside = found.path.parent.parent / ".removing"
     shutil.rmtree(aside, ignore_errors=True)

@@ -10,37 +10,27 @@ import logging
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from guardcore import checkpoint
-from guardcore.batch_size import with_room
 from guardcore.binding import bind
 from guardcore.bound import Binding, resolved
 from guardcore.config import RunConfig
-from guardcore.diversity import diversity
 from guardcore.errors import GuardcoreError
-from guardcore.figures import Row, headline
-from guardcore.learner import Learner
+from guardcore.iteration import iterate_with_room
+from guardcore.learner import Learner, State
 from guardcore.observers import Observers
-from guardcore.plan import draw_prompts, shares
 from guardcore.plugins import PluginHost
 from guardcore.preflight import check_run
-from guardcore.recording import Tape, recorded_iterations
+from guardcore.recording import recorded_iterations
 from guardcore.registry import Registry
 from guardcore.reporting import report_evaluation, report_iteration, report_run
 from guardcore.run import Run, coming_prompts, prepare_prompts, prepared
 from guardcore.run_directory import RunDirectory
-from guardcore.sampling import sample
 from guardcore.signals import StopRequest
-from guardcore.update import update
 from guardcore.watch import Alarm, Watcher
-from guardcore.weighing import weigh
 
 _log = logging.getLogger("guardcore")
-
-Figures = tuple[dict[str, float], list[Row]]
-"""An iteration's metrics, and its rows of ``steps.jsonl``."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +125,11 @@ def _run(
     config = run.config
     watcher = Watcher(config.watch, run.reward_weights)
     learner = Learner(run.backbone.trainable(), config.train)
-    start, saved = checkpoint.restore(learner, record.checkpoints) if resume else (-1, {})
-    run.batch_size.size = saved.get("batch_size", run.batch_size.size)
+    saved = checkpoint.restore(learner, record.checkpoints) if resume else checkpoint.Restored()
+    start = saved.iteration
+    run.batch_size.size = saved.counters.get("batch_size", run.batch_size.size)
+    run.calibrator.load(saved.state, saved.counters)
+    record.write_calibrated(run.calibrator.found())
     record.cut_back(start)
     watcher.recall(record)
     if start < 0 and run.eval_prompts is not None:
@@ -148,7 +141,10 @@ def _run(
     for iteration in range(max(start, 0) + 1, config.train.iterations + 1):
         last = iteration == config.train.iterations
         tape = record.recordings if iteration in recorded else None
+        waiting = run.calibrator.waiting
         metrics, rows = iterate_with_room(run, learner, iteration, tape)
+        if waiting:
+            record.write_calibrated(run.calibrator.found())
         if run.eval_prompts is not None and (last or iteration % config.evaluate.every == 0):
             metrics |= report_evaluation(run, learner, record, watcher, iteration)
         alarm = watcher.alarm() if metrics.get("alarm") else None
@@ -160,8 +156,7 @@ def _run(
         report_iteration(run, record, iteration, metrics | run.clock.lap(), rows)
         if stopping or iteration % config.checkpoint.every == 0 or iteration == best:
             with run.clock("checkpoint"):
-                state, counters = learner.state()
-                counters["batch_size"] = run.batch_size.size
+                state, counters = _state(run, learner)
                 keep = config.checkpoint.keep
                 checkpoint.save(record.checkpoints, iteration, state, counters, keep, best)
         if learner.exhausted:
@@ -178,6 +173,13 @@ def _run(
     return Outcome(record.path, config.train.iterations, finished=True)
 
 
+def _state(run: Run, learner: Learner) -> tuple[State, dict[str, Any]]:
+    """Return all that a checkpoint holds: tensors by file, and counters."""
+    state, counters = learner.state()
+    tensors, calibration = run.calibrator.state()
+    return state | tensors, {**counters, **calibration, "batch_size": run.batch_size.size}
+
+
 def _write_adapter(run: Run, learner: Learner, record: RunDirectory, best: int | None) -> None:
     """Write the averaged weights as they are, or those of the checkpoint ``best``."""
     if best is not None:
@@ -185,61 +187,6 @@ def _write_adapter(run: Run, learner: Learner, record: RunDirectory, best: int |
         learner.load(state, counters)
     with learner.averaged():
         record.write_adapter(run.backbone.save_adapter)
-
-
-def iterate_with_room(
-    run: Run, learner: Learner, iteration: int, recordings: Path | None = None
-) -> Figures:
-    """Do one iteration; where the memory is too small, anew with half the micro-batch.
-
-    Raises:
-        GuardcoreError: One image is too much, or the config forbids halving.
-    """
-    before = learner.snapshot() if run.batch_size.may_halve else ({}, {})
-    return with_room(
-        run.batch_size,
-        lambda: iterate(run, learner, iteration, recordings),
-        lambda: learner.load(*before),
-    )
-
-
-def iterate(run: Run, learner: Learner, iteration: int, recordings: Path | None = None) -> Figures:
-    """Do one iteration, written whole below ``recordings`` if given; return metrics and rows."""
-    settings, seed = run.config.rollout, run.config.seed
-    chosen = draw_prompts(len(run.train_prompts), settings.groups, seed, iteration)
-    prompts = [run.train_prompts[c] for c in chosen for _ in range(settings.group_size)]
-    groups = torch.arange(settings.groups).repeat_interleave(settings.group_size)
-
-    trajectories, rewards, pictures = sample(run, prompts, iteration)
-    advantages = weigh(run, rewards, groups, len(trajectories[0].steps))
-
-    updates, rows, tape = [], [], Tape(recordings, iteration)
-    every = run.config.train.step_gradients_every
-    by_step = every > 0 and (iteration - 1) % every == 0
-    parts = shares(
-        len(trajectories),
-        run.config.train.updates_per_iteration,
-        run.config.train.samples_per_update,
-    )
-    for number, part in enumerate(parts, 1):
-        share = [trajectories[place] for place in part]
-        tape.before_update(part, learner.parameters)
-        updates.append(update(run, learner, share, advantages, first=number == 1, by_step=by_step))
-        rows += updates[-1].figures.rows(iteration, number)
-        if learner.exhausted:
-            break
-    tape.write(learner.parameters, trajectories, prompts, rewards, advantages)
-
-    norms = [done.grad_norm for done in updates if done.grad_norm is not None]
-    metrics = {f"reward/{name}": float(values.mean()) for name, values in rewards.items()}
-    metrics["diversity"] = diversity(pictures, groups)
-    metrics |= headline([done.figures for done in updates])
-    metrics["loss"] = sum(done.loss for done in updates) / len(updates)
-    metrics["grad_norm"] = sum(norms) / len(norms) if norms else 0.0
-    metrics["advantage/zero"] = float((advantages == 0).all(1).double().mean())
-    metrics["updates/skipped"] = learner.skipped
-    metrics["batch_size"] = run.batch_size.size
-    return metrics, rows
 
 
 def _announce(received: signal.Signals) -> None:

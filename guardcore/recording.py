@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from guardcore import checkpoint
+from guardcore.calibration import Calibrator
 from guardcore.errors import GuardcoreError
 from guardcore.packing import facts_of, tensors_of, unpacked
 from guardcore.prompt import Prompt
@@ -39,11 +40,13 @@ class Tape:
     Args:
         directory: Where recordings lie, or None.
         iteration: Its number.
+        calibrator: Holds the numbers that the run found for its own words.
     """
 
-    def __init__(self, directory: Path | None, iteration: int) -> None:
+    def __init__(self, directory: Path | None, iteration: int, calibrator: Calibrator) -> None:
         self._directory = directory
         self._iteration = iteration
+        self._calibrator = calibrator
         self._updates: list[list[int]] = []
         self._weights: list[Tensors] = []
 
@@ -72,6 +75,7 @@ class Tape:
         weights = [*self._weights, _copies(parameters)]
         files = _files(trajectories, weights, {"advantages": advantages, **scores})
         facts = {
+            **self._calibrator.state()[1],
             "updates": self._updates,
             "prompts": [{"text": p.text, "metadata": _plain(p.metadata)} for p in prompts],
             "batches": [facts_of(trajectory) for trajectory in trajectories],

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from guardcore.binding import bind
+from guardcore.calibration import Calibrator
 from guardcore.candidates import Word, find_candidates
 from guardcore.clock import Clock
 from guardcore.components import Backbone
@@ -92,6 +93,7 @@ def replay(
     candidates, warnings = find_candidates(
         config, binding, registry, strategies, ratio, gradient_weight
     )
+    Calibrator([word for _, word in candidates[0].objective.ratio]).load({}, recording.facts)
     for warning in warnings:
         _log.warning(warning)
     backbone = build_backbone(config, binding)

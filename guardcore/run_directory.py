@@ -98,6 +98,11 @@ class RunDirectory:
         for half_done in (".writing", ".removing", ".adapter.writing"):  # by a killed run
             shutil.rmtree(self.path / half_done, ignore_errors=True)
 
+    def write_calibrated(self, found: Mapping[str, Any]) -> None:
+        """Write into the manifest the options that the run itself has found, by config path."""
+        manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
+        _replace(self.manifest, json.dumps({**manifest, "calibrated": found}, indent=1) + "\n")
+
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint."""
         from guardcore import checkpoint  # imports torch, which reading a run does without
@@ -141,12 +146,9 @@ class RunDirectory:
             if path.is_file():
                 kept = [row for row in self.rows(name) if row["iteration"] <= iteration]
                 _replace(path, "".join(json.dumps(row) + "\n" for row in kept))
-        if self.recordings.is_dir():
-            from guardcore import checkpoint
+        from guardcore import checkpoint  # likewise
 
-            for recorded in checkpoint.find(self.recordings):
-                if recorded.iteration > iteration:
-                    checkpoint.remove(recorded)
+        checkpoint.drop_after(self.recordings, iteration)
 
     def write_samples(self, iteration: int, record: Mapping[str, Any]) -> None:
         """Write an evaluation's prompts and scores."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from guardcore.calibration import quantile
 from guardcore.candidates import Candidate
 from guardcore.figures import Row, UpdateFigures
 from guardcore.ratio import StepContext
@@ -29,6 +30,7 @@ class Replayed:
         name: ``run`` for the run's own words, a strategy's name, or ``chain``.
         ratio: Its ratio transforms, as the command line would write them.
         gradient_weight: Its gradient weights, likewise.
+        bounds: On the ratio, where all terms have the same; no bound is 0 or infinity.
         rows: One a denoising step, as in ``steps.jsonl``.
         half_widths: By fraction, the half-width of a clip range around 1 that leaves so many of
             all steps' terms outside.
@@ -38,6 +40,7 @@ class Replayed:
     name: str
     ratio: tuple[str, ...]
     gradient_weight: tuple[str, ...]
+    bounds: tuple[float, float] | None
     rows: list[Row]
     half_widths: dict[float, float]
     outside: dict[int, tuple[float, float]]
@@ -65,6 +68,7 @@ class Tally:
         self._figures = UpdateFigures()
         self._norms: dict[int, float] = {}
         self._excess: dict[int, list[Tensor]] = defaultdict(list)
+        self._bounds: set[tuple[float, float]] = set()
 
     def add(self, step: int, context: StepContext, terms: int, keep: bool) -> None:
         """Score a micro-batch at ``step``, whose loss is a mean over ``terms``.
@@ -78,6 +82,7 @@ class Tally:
         scored = self.candidate.objective.rate(context)
         self._figures.add(step, scored)
         self._excess[step].append(scored.terms.log_ratio.detach().double().expm1().cpu())
+        self._bounds |= {*zip(scored.terms.low.tolist(), scored.terms.high.tolist(), strict=True)}
         loss = scored.loss.sum() / terms
         if self._parameters and loss.requires_grad:
             self._accumulate(loss, keep)
@@ -92,14 +97,21 @@ class Tally:
         """Return all of it."""
         self._figures.grad_norms = self._norms
         every = torch.cat([part for parts in self._excess.values() for part in parts])
-        widths = {fraction: float(every.abs().quantile(1 - fraction)) for fraction in OUTSIDE}
+        widths = {fraction: quantile(every.abs(), 1 - fraction) for fraction in OUTSIDE}
         outside = {
             step: _outside(torch.cat(parts), widths[SHOWN])
             for step, parts in sorted(self._excess.items())
         }
-        rows = self._figures.rows(iteration, update)
         chain = self.candidate
-        return Replayed(chain.name, chain.ratio, chain.gradient_weight, rows, widths, outside)
+        return Replayed(
+            name=chain.name,
+            ratio=chain.ratio,
+            gradient_weight=chain.gradient_weight,
+            bounds=next(iter(self._bounds)) if len(self._bounds) == 1 else None,
+            rows=self._figures.rows(iteration, update),
+            half_widths=widths,
+            outside=outside,
+        )
 
     def _accumulate(self, loss: Tensor, keep: bool) -> None:
         found = torch.autograd.grad(loss, self._parameters, retain_graph=keep, allow_unused=True)

@@ -41,10 +41,20 @@ def print_replay(done: Replay) -> None:
         words = ", ".join(each.ratio) or "no ratio transform"
         weight = " × ".join(each.gradient_weight) or "none"
         title = f"[bold]{escape(each.name)}[/]: {escape(words)}; weight: {escape(weight)}"
-        console.print(title, soft_wrap=True)
+        console.print(f"{title}; {_bounds(each)}", soft_wrap=True)
         console.print(_table(each))
         console.print(_factors(each), soft_wrap=True)
         console.print(_half_widths(each), soft_wrap=True)
+
+
+def _bounds(each: Replayed) -> str:
+    """Write the clip range, as it is."""
+    if each.bounds is None:
+        return "bounds differ from term to term"
+    low, high = each.bounds
+    sides = [f"−{1 - low:.3g}"] if low > 0 else []
+    sides += [f"+{high - 1:.3g}"] if math.isfinite(high) else []
+    return f"clip range 1 {' '.join(sides)}" if sides else "no clip"
 
 
 def _table(each: Replayed) -> Table:
@@ -121,6 +131,7 @@ def _plain(each: Replayed) -> dict[str, Any]:
     return {
         "ratio": list(each.ratio),
         "gradient_weight": list(each.gradient_weight),
+        "bounds": each.bounds and [_finite(bound) for bound in each.bounds],
         "steps": steps,
         "half_widths": widths,
     }

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from guardcore import Condition, GuardcoreError, Prompt, Schedule, Transition
+from guardcore.calibration import Calibrator
 from guardcore.errors import CheckpointError
 from guardcore.recording import Tape, find_recording, recorded_iterations
 from guardcore.trajectory import TakenStep, Trajectory
@@ -62,7 +63,7 @@ def played(tmp_path):
     weights = {"w": torch.randn(3, 2)}
     rewards, advantages = {"a/b": torch.randn(10)}, torch.randn(10, 1).expand(-1, 3)
     prompts = [Prompt(f"{n} circles", {"count": n, "at": (1, 2)}) for n in range(10)]
-    tape, seen = Tape(tmp_path / "recordings", 7), []
+    tape, seen = Tape(tmp_path / "recordings", 7, Calibrator([])), []
     for part in (range(1), range(1, 2)):
         tape.before_update(part, weights)
         seen.append(weights["w"].clone())

@@ -147,6 +147,37 @@ def test_a_half_width_leaves_outside_what_it_says(tmp_path, reduction):
             assert by_step == pytest.approx(outside, abs=1.5 / 48)  # a term may lie on the bound
 
 
+AUTO = {"use": "ppo-clip", "range": "auto", "outside_fraction": 0.2, "calibration_iterations": 2}
+
+
+def test_a_range_that_the_run_found_is_as_it_was_at_each_iteration(tmp_path):
+    run(tmp_path, **ALL, ratio=["ratio-norm", AUTO])
+    for iteration in (1, 2, 3):
+        done = again(tmp_path, iteration=iteration, update=2).candidates["run"]
+        assert_same(done.rows, real(tmp_path, iteration, 2))
+        assert (done.bounds == (0, math.inf)) == (iteration < 3)  # two iterations without
+    low, high = done.bounds
+    assert 1 - low == pytest.approx(high - 1) != 0
+
+
+def test_a_candidate_cannot_wait_for_a_runs_iterations(tmp_path):
+    run(tmp_path, **ALL)
+    with pytest.raises(GuardcoreError, match=r"--ratio: ppo-clip waits .*; give it numbers"):
+        again(tmp_path, ratio=["ppo-clip:range=auto"])
+
+
+def test_a_half_width_is_the_range_that_the_run_would_find(tmp_path):
+    from guardcore.calibration import quantile
+
+    run(tmp_path, **ALL, strategy="plain")
+    done = again(tmp_path).candidates["run"]
+    widths = list(done.half_widths.values())
+    assert widths == sorted(widths, reverse=True)
+    assert done.bounds == (1 - 1e-4, 1 + 1e-4)
+    excess = torch.tensor([q for row in done.rows for q in row["ratio_quantiles"]]) - 1
+    assert quantile(excess.abs().double(), 1) == pytest.approx(widths[0], rel=1e-4)
+
+
 def test_a_function_is_a_word(tmp_path):
     run(tmp_path, **ALL)
 
