@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from guardcore.ratio import log_ratio as log_ratio
     from guardcore.ratio import surrogate as surrogate
     from guardcore.registry import create as create
+    from guardcore.replaying import replay as replay
     from guardcore.schedule import Schedule as Schedule
     from guardcore.schedule import Step as Step
     from guardcore.spec import Strategy as Strategy
@@ -62,6 +63,7 @@ _HOME = {
         "prompt": "Prompt",
         "ratio": "RatioTerms StepContext Surrogate log_ratio surrogate",
         "registry": "create",
+        "replaying": "replay",
         "schedule": "Schedule Step",
         "spec": "Strategy",
         "tensors": "per_row promote reduce_latents",
