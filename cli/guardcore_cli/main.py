@@ -16,6 +16,7 @@ from guardcore_cli import (
     plugins,
     report,
     serve,
+    study,
     train,
 )
 
@@ -30,6 +31,7 @@ app.command("train")(train.train)
 app.command("plan")(plan.plan)
 app.command("sample")(inference.sample)
 app.command("eval")(inference.evaluate)
+app.command("study")(study.study)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("bench")(bench.bench)
