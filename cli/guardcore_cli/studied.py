@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from guardcore.study.running import Ended
 
 
+_WIDTH = 120
+"""Columns of the tables where standard error is no terminal."""
+
+
 class Display:
     """A line a cell that is over; above the running one's own display a title.
 
@@ -29,6 +33,8 @@ class Display:
         self._directory = directory
         self._cells = list(cells)
         self._console = Console(stderr=True)
+        if not self._console.is_terminal:
+            self._console.width = _WIDTH
         self._begun = time.monotonic()
 
     def begin(self, states: Sequence[Progress]) -> None:
@@ -36,15 +42,15 @@ class Display:
         done = sum(state.finished for state in states)
         left = seconds_left(states)
         more = f", {done} of them finished" if done else ""
-        about = f"; about {duration(left)} to go" if left else ""
+        about = f"; about {_roughly(left)} to go" if left else ""
         self._say(f"{plural(len(states), 'run')} in {self._directory.path}{more}{about}")
 
     def title(self, cell: Cell) -> str:
         """Return what stands above a cell's own display."""
         left = seconds_left([progress(self._directory, one) for one in self._cells])
         spent = duration(round(time.monotonic() - self._begun))
-        about = f"about {duration(left)} to go" if left else "no pace yet"
-        return f"{self._place(cell)} · {spent} so far, {about}"
+        about = f", about {_roughly(left)} to go" if left else ""
+        return f"{self._place(cell)} · {spent} so far{about}"
 
     def ended(self, one: Ended) -> None:
         """Say how a cell ended, in a line."""
@@ -108,8 +114,13 @@ def print_list(states: Sequence[Progress]) -> None:
         )
     console.print(table)
     left, waiting = seconds_left(states), sum(not state.finished for state in states)
-    about = f", about {duration(left)}" if left else ""
+    about = f", about {_roughly(left)}" if left else ""
     console.print(f"{plural(waiting, 'run')} to do{about}", highlight=False)
+
+
+def _roughly(seconds: float) -> str:
+    """Return a duration in two digits: it is a guess."""
+    return duration(float(f"{seconds:.2g}"))
 
 
 def _how(state: Progress) -> str:

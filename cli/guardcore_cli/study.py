@@ -14,6 +14,7 @@ from guardcore_cli import parameters
 
 if TYPE_CHECKING:
     from guardcore.layers import Overrides
+    from guardcore.plugins import PluginHost
     from guardcore.registry import Registry
     from guardcore.study import Cell, Grid, StudyDirectory
     from guardcore.study.running import Ended
@@ -78,17 +79,17 @@ def study(
         "seeds": tuple(dict.fromkeys(seed or ())),
         "vary": parse_vary(vary or ()),
     }
-    registry = PluginHost.discover().registry
+    host = PluginHost.discover()
     directory = StudyDirectory(out or _new_study())
-    base, grids = _asked(directory, config, overrides, asked, registry)
-    found = cells(base, grids, registry)
+    base, grids = _asked(directory, config, overrides, asked, host.registry)
+    found = cells(base, grids, host.registry)
     if dry_run:
         directory.check(base)
         _list(directory, found)
         return
     directory.remember(base, grids)
     try:
-        _run(directory, found, registry)
+        _run(directory, found, host)
     except KeyboardInterrupt:
         typer.echo(f"stopped at once; go on with: {_command(directory)}", err=True)
         raise typer.Exit(130) from None
@@ -115,7 +116,7 @@ def _asked(
     return base_of(tree, overrides, registry), widened(grids, asked)
 
 
-def _run(directory: StudyDirectory, cells: Sequence[Cell], registry: Registry) -> None:
+def _run(directory: StudyDirectory, cells: Sequence[Cell], host: PluginHost) -> None:
     from guardcore.study import run_cells
     from guardcore.study.progress import progress
     from guardcore.study.tables import write_page, write_tables
@@ -126,7 +127,7 @@ def _run(directory: StudyDirectory, cells: Sequence[Cell], registry: Registry) -
     display.begin(states)
     waiting = [state.cell for state in states if not state.finished]
     ended: list[Ended] = []
-    for one in run_cells(directory, waiting, registry, display.title):
+    for one in run_cells(directory, waiting, host, display.title):
         ended.append(one)
         display.ended(one)
         write_tables(directory)

@@ -113,7 +113,7 @@ def _contender(group: Group, counted: Group, runs: Mapping[int, Mapping[str, flo
     return Contender(
         label=group.label,
         colour=group.colour,
-        finished=all(run.finished for run in counted.runs),
+        finished=all(run.over for run in counted.runs),
         seeds=tuple(runs),
         missing=len(group.runs) - len(counted.runs),
         runs=runs,
@@ -129,7 +129,7 @@ def _pair(runs: Mapping[int, dict[str, float]], plain: Mapping[int, dict[str, fl
 
 
 def _counted(group: Group) -> Group:
-    finished = tuple(run for run in group.runs if run.finished)
+    finished = tuple(run for run in group.runs if run.over)
     return Group(group.label, group.colour, finished or group.runs)
 
 

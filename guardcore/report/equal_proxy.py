@@ -74,7 +74,7 @@ def levels(groups: Sequence[Group]) -> dict[int, Level]:
     found: dict[int, Level] = {}
     for seed in sorted({seed_of(run) for group in groups for run in group.runs}):
         runs = [(group, run) for group in groups for run in group.runs if seed_of(run) == seed]
-        runs = [(group, run) for group, run in runs if run.finished] or runs
+        runs = [(group, run) for group, run in runs if run.over] or runs
         highest = [
             (max(series.values()), group.label)
             for group, run in runs

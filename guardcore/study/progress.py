@@ -45,7 +45,7 @@ def progress(study: StudyDirectory, cell: Cell) -> Progress:
         run = read_run(path)
     except GuardcoreError as error:
         return Progress(cell, None, 0.0, finished=False, error=str(error))
-    enough = run.iteration >= cell.config.train.iterations
+    enough = run.warned_off or run.iteration >= cell.config.train.iterations
     done = enough and run.directory.adapter.is_dir()
     return Progress(cell, run.iteration, seconds(run), finished=done, error=run.error)
 

@@ -11,9 +11,11 @@ from typing import Literal
 
 from guardcore.binding import bind
 from guardcore.config import RunConfig
+from guardcore.plugins import PluginHost
 from guardcore.registry import Registry
 from guardcore.study.directory import StudyDirectory
 from guardcore.study.grid import Cell
+from guardcore.study.progress import progress
 
 _log = logging.getLogger("guardcore")
 
@@ -40,7 +42,7 @@ class Ended:
 def run_cells(
     study: StudyDirectory,
     cells: Sequence[Cell],
-    registry: Registry,
+    host: PluginHost,
     title: Callable[[Cell], str] = lambda cell: cell.name,
     *,
     report: bool = True,
@@ -52,34 +54,42 @@ def run_cells(
     Args:
         study: Where.
         cells: What, in this order.
-        registry: The components.
+        host: The components, and whoever observes the runs.
         title: What a tracker with a ``title`` option shows above a cell's display.
         report: Write every run's own ``report.html``.
     """
-    warnings = [warning for cell in cells for warning in bind(cell.config, registry).warnings]
+    warnings = [warning for cell in cells for warning in bind(cell.config, host.registry).warnings]
     with _said_once(dict.fromkeys(warnings)):
         for cell in cells:
             with study.claimed(cell.name) as free:
-                config = _titled(cell.config, registry, title(cell)) if free else cell.config
-                ended = _run(study, cell, config, registry, report) if free else None
-            yield ended or Ended(cell, "elsewhere")
-            if ended is not None and ended.how == "stopped":
+                if not free:
+                    ended = Ended(cell, "elsewhere")
+                elif (state := progress(study, cell)).finished:  # by another process, meanwhile
+                    ended = Ended(cell, "finished", iteration=state.iteration or 0)
+                else:
+                    ended = _run(study, cell, host, title(cell), report)
+            yield ended
+            if ended.how == "stopped":
                 return
 
 
-def _run(
-    study: StudyDirectory, cell: Cell, config: RunConfig, registry: Registry, report: bool
-) -> Ended:
+def _run(study: StudyDirectory, cell: Cell, host: PluginHost, title: str, report: bool) -> Ended:
     from guardcore.loop import train
 
-    directory = study.run(cell.name)
     try:
-        outcome = train(config, directory, resume=True, registry=registry, report=report)
+        outcome = train(
+            _titled(cell.config, host.registry, title),
+            study.run(cell.name),
+            resume=True,
+            registry=host.registry,
+            observers=host.observers(),
+            report=report,
+        )
     except Exception as error:
-        kind = type(error).__name__
-        return Ended(cell, "failed", " ".join(f"{kind}: {error}".split()))
-    how: Literal["finished", "stopped"] = "stopped" if outcome.signal else "finished"
-    return Ended(cell, how, iteration=outcome.iteration, signal=outcome.signal)
+        return Ended(cell, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
+    if outcome.signal is not None:
+        return Ended(cell, "stopped", iteration=outcome.iteration, signal=outcome.signal)
+    return Ended(cell, "finished", iteration=outcome.iteration)
 
 
 def _titled(config: RunConfig, registry: Registry, title: str) -> RunConfig:
