@@ -9,11 +9,13 @@ from importlib.resources import files
 from typing import Any
 
 from guardcore.report.canvas import Plot, svg
+from guardcore.report.comparison import compare
 from guardcore.report.facts import facts, seconds, status
 from guardcore.report.groups import Group, differing, flat
 from guardcore.report.plots import clip_plots, gradient_plot, score_plots, step_plots, time_plot
 from guardcore.report.read import RecordedRun
 from guardcore.report.samples import comparisons, data_uri
+from guardcore.report.tables import tables
 from guardcore.report.verdicts import every_seed, verdicts
 from guardcore.report.words import duration, strategy_sentence
 
@@ -72,6 +74,7 @@ def render(groups: Sequence[Group], parts: Sequence[Section]) -> str:
         runs=[_run(group, run) for group in groups for run in group.runs],
         strategies=[(group, strategy_sentence(group.runs[0].config)) for group in groups],
         tables=[verdicts(groups), every_seed(groups)],
+        side_by_side=tables(compare(groups)) if len(groups) > 1 else [],
         comparisons=comparisons(groups),
         rewards=list(dict.fromkeys(name for run in runs for name in run.labels("eval"))),
         sections=parts,
