@@ -84,7 +84,7 @@ class Comparison:
         """Return everything as data for JSON."""
         return {
             "equal_proxy": {
-                str(seed): {"proxy": level.proxy, "reached_last_by": level.holder}
+                str(seed): {"proxy": level.proxy, "best_of": level.holder, "at": level.iteration}
                 for seed, level in self.levels.items()
             },
             "rows": [_plain(contender) for contender in self.contenders],

@@ -35,11 +35,13 @@ class Level:
         seed: The seed.
         proxy: P*, the smallest over the runs of the largest held-out proxy reached.
         holder: The label of the group whose largest it is.
+        iteration: Where the holder reached it; 0 where it never rose above the base model.
     """
 
     seed: int
     proxy: float
     holder: str
+    iteration: int
 
 
 def crossing(
@@ -76,7 +78,7 @@ def levels(groups: Sequence[Group]) -> dict[int, Level]:
         runs = [(group, run) for group in groups for run in group.runs if seed_of(run) == seed]
         runs = [(group, run) for group, run in runs if run.over] or runs
         highest = [
-            (max(series.values()), group.label)
+            (max(series.values()), group.label, max(series, key=lambda place: series[place]))
             for group, run in runs
             if (series := run.series("proxy"))
         ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from guardcore.report import forms
 from guardcore.report.comparison import Comparison, Contender
+from guardcore.report.equal_proxy import Level
 from guardcore.report.forms import Form
 from guardcore.report.words import number, plural
 
@@ -153,17 +154,14 @@ def _gold_note(comparison: Comparison) -> str:
 
 def _gold_sentences(comparison: Comparison) -> Iterator[str]:
     keys = {key for contender in comparison.contenders for key in contender.measured}
-    yield "Held-out, before → after; mean ± s.d. over seeds."
+    yield "Held-out, before → after (± s.d. over seeds)."
     if "gold_before" in keys:
         yield "Gold: mean over the rewards with weight 0, each over the base model's score."
     if comparison.levels:
-        scores = ", ".join(
-            f"{number(level.proxy)} for seed {seed} (the best of {level.holder})"
-            for seed, level in comparison.levels.items()
-        )
+        scores = ", ".join(map(_level, comparison.levels.values()))
         yield (
-            "P*: of each seed the proxy that every run reached; gold there, where the proxy "
-            f"first crosses it between two evaluations: {scores}."
+            "P*: of each seed the highest proxy that every run reached; gold is read where the "
+            f"proxy first crosses it, between two evaluations if need be. P* is {scores}."
         )
     if "gold_vs_plain" in keys:
         pairs = max(
@@ -174,6 +172,13 @@ def _gold_sentences(comparison: Comparison) -> Iterator[str]:
         yield f"vs plain: paired by seed, mean ± s.e. over {plural(pairs, 'pair')}."
     if "alarms" in keys:
         yield "Alarms: evaluations at which proxy rose while gold fell, mean over seeds."
+
+
+def _level(level: Level) -> str:
+    best = f"the best of {level.holder}"
+    if level.iteration == 0:
+        best = f"the base model's: {level.holder} never rose above it"
+    return f"{number(level.proxy)} for seed {level.seed} ({best})"
 
 
 def markdown(found: Sequence[Table]) -> str:

@@ -85,7 +85,7 @@ class StudyDirectory:
         """
         try:
             self._locks.mkdir(parents=True, exist_ok=True)
-            with self._lock("study"):
+            with self.alone("study"):
                 self.check(base)
                 stored = self.stored()
                 earlier = stored[1] if stored else []
@@ -102,7 +102,7 @@ class StudyDirectory:
         """Claim a cell, and say whether it was free; a process that dies frees its own."""
         from filelock import Timeout
 
-        lock = self._lock(name)
+        lock = self.alone(name)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -127,7 +127,8 @@ class StudyDirectory:
             _log.warning("the table leaves a run out: %s", error)
             return None
 
-    def _lock(self, name: str) -> FileLock:
+    def alone(self, name: str) -> FileLock:
+        """Return a lock: inside, no other process is inside the same one."""
         from filelock import FileLock
 
         return FileLock(self._locks / f"{name}.lock")
