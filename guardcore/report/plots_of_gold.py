@@ -1,0 +1,73 @@
+"""Is the reward still the goal? The figures, and the sentences above them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from guardcore.report import figures_of_gold
+from guardcore.report.canvas import Plot
+from guardcore.report.curves import evaluation_curves
+from guardcore.report.gold import GOLD, PROXY, alarms, has_gold, was_watched, ways
+from guardcore.report.groups import Group
+
+_BOTH = (
+    "The proxy is what the run is trained on. Gold is the mean of the rewards with weight 0, which "
+    "only judge, each divided by the base model's value: the base model is at 1. Both are taken on "
+    "the held-out prompts."
+)
+_ALARM = (
+    "An alarm means: over the last {window} evaluations the proxy went up and gold went down, each "
+    "by more than {sigmas:g} standard errors. The model has learnt to please its reward, and the "
+    "images pay for it; more iterations make it worse. Go back to the best checkpoint; to train "
+    "further, lower train.learning_rate or choose another strategy."
+)
+_NO_ALARM = (
+    "No alarm was raised: at no evaluation had the proxy gone up and gold gone down over the last "
+    "{window}, each by more than {sigmas:g} standard errors."
+)
+_TOO_SHORT = "There were fewer than {window} evaluations, so no trend could raise an alarm."
+_NO_GOLD = (
+    "Nothing but the trained reward has judged these images, and a trained reward cannot tell when "
+    "it is being fooled. A reward with weight 0 is never trained on, only watched: "
+    "--reward NAME:weight=0 adds one, and this section then shows whether both rise together."
+)
+
+
+def gold_text(groups: Sequence[Group]) -> str:
+    """Return what the figures compare and what the watch said; empty for runs without a watch."""
+    if not was_watched(groups):
+        return ""
+    if not has_gold(groups):
+        return _NO_GOLD
+    watch = groups[0].runs[0].config.get("watch") or {}
+    told = {"window": watch.get("window", 4), "sigmas": watch.get("sigmas", 2.0)}
+    if alarms(groups):
+        sentence = _ALARM
+    else:
+        longest = max(len(run.series(GOLD)) for group in groups for run in group.runs)
+        sentence = _NO_ALARM if longest >= told["window"] else _TOO_SHORT
+    return f"{_BOTH} {sentence.format(**told)}"
+
+
+def gold_plots(groups: Sequence[Group]) -> Iterator[Plot]:
+    """Yield proxy against gold, and both over the iterations; nothing where there is no gold."""
+    found = ways(groups)
+    if not found:
+        return
+    yield Plot(
+        "proxy-against-gold",
+        "Proxy against gold",
+        "A dot an evaluation, from the base model (hollow) to the iteration that is written at the "
+        "end. Up and to the right is progress; to the right and down is over-optimisation. Of two "
+        "runs at the same proxy, the higher one is better.",
+        figures_of_gold.proxy_against_gold(found),
+    )
+    proxy, gold = evaluation_curves(groups, PROXY), evaluation_curves(groups, GOLD)
+    spread = " Thin: single seeds; band: ± one standard deviation over them."
+    yield Plot(
+        "proxy-and-gold",
+        "Proxy and gold over the iterations",
+        "Where the upper curve goes on rising and the lower one turns down, the reward has ceased "
+        f"to be the goal; crosses are alarms.{spread if any(c.traces for c in gold) else ''}",
+        figures_of_gold.proxy_and_gold(proxy, gold, found),
+    )
