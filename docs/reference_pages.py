@@ -24,9 +24,10 @@ from rendering import (
 import guardcore
 from guardcore import components, hookspecs
 from guardcore.config import RunConfig
-from guardcore.kinds import KINDS, registration_hook
+from guardcore.kinds import KINDS, OBSERVATION_HOOKS, registration_hook
 from guardcore.registry import BUILTIN, Registered, Registry
 from guardcore.spec import Strategy
+from guardcore.watch import Alarm, Trend
 
 CONFIG_KEYS = {
     "prompt_source": "prompts.train, prompts.eval",
@@ -61,6 +62,12 @@ class Pages:
             name = "".join(word.capitalize() for word in kind.split("_"))
             contract = Strategy if kind == "strategy" else getattr(contracts, name)
             parts.append(self.contract(contract))
+        for name in OBSERVATION_HOOKS:
+            hook = getattr(specs, name)
+            arguments = ", ".join(inspect.signature(hook).parameters)
+            parts += [f"## `{name}({arguments})`\n", self.told(f"hook {name}", hook.__doc__)]
+        parts.append(self.contract(Alarm))
+        parts.append(self.contract(Trend))
         return "\n".join(parts)
 
     def contract(self, contract: type) -> str:

@@ -54,9 +54,14 @@ class Checkpoint:
 
 
 def save(
-    directory: Path, iteration: int, state: State, counters: Mapping[str, int], keep: int
+    directory: Path,
+    iteration: int,
+    state: State,
+    counters: Mapping[str, int],
+    keep: int,
+    best: int | None = None,
 ) -> Checkpoint:
-    """Write a checkpoint below ``directory``, then remove all but the newest ``keep``.
+    """Write a checkpoint, then remove all but the newest ``keep`` and that of iteration ``best``.
 
     Raises:
         CheckpointError: It could not be written; those before it are untouched.
@@ -79,7 +84,8 @@ def save(
         ) from error
     found = find(directory)
     later = [c for c in found if c.iteration > iteration]  # damaged: resuming stepped over them
-    for old in [*[c for c in found if c.iteration <= iteration][:-keep], *later]:
+    aged = [c for c in found if c.iteration <= iteration][:-keep]
+    for old in [*(c for c in aged if c.iteration != best), *later]:
         _remove(old.path, directory.parent / ".removing")
     return Checkpoint(target, iteration)
 

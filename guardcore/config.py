@@ -114,6 +114,27 @@ class Evaluate(Section):
     sampler: Spec = Field(Spec(use="ode"), description="sampler of the evaluation")
     num_images: int | None = Field(None, ge=1, description="null: one a held-out prompt")
     grid: int = Field(24, ge=0, description="images in the sample grid; 0: no grid")
+    kl_images: int = Field(
+        0, ge=0, description="images on which the divergence from the base is measured; 0: it isn't"
+    )
+
+
+class Watch(Section):
+    """When the trained score has ceased to stand for what is wanted.
+
+    Gold is the mean of the rewards with weight 0, each over the base model's value.
+    """
+
+    window: int = Field(4, ge=2, description="evaluations over which a trend is taken")
+    sigmas: float = Field(
+        2.0, gt=0, description="standard errors that a trend must exceed, up (proxy) or down (gold)"
+    )
+    stop: bool = Field(False, description="end the run at the first alarm")
+    keep_best: bool = Field(
+        False,
+        description="keep the checkpoint with the highest gold score whatever its age, and "
+        "write its weights into adapter/ at the end",
+    )
 
 
 class Checkpoint(Section):
@@ -160,6 +181,7 @@ class RunConfig(Section):
     prompts: Prompts = Field(description="the splits")
     train: Train = Field(Train(), description="how the weights are updated")
     evaluate: Evaluate = Field(Evaluate(), description="evaluation on held-out prompts")
+    watch: Watch = Field(Watch(), description="for over-optimisation, at every evaluation")
     checkpoint: Checkpoint = Field(Checkpoint(), description="when the whole state is written")
     tracker: tuple[Spec, ...] = Field((Spec(use="console"),), description="told everything")
     seed: int = Field(0, ge=0, lt=2**63, description="of every random draw of the run")

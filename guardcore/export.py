@@ -11,10 +11,10 @@ from guardcore.bound import Bound, validate_options
 from guardcore.components import Backbone
 from guardcore.config import RunConfig
 from guardcore.errors import GuardcoreError
-from guardcore.inference import find_checkpoint
 from guardcore.learner import load_weights
 from guardcore.plugins import PluginHost
 from guardcore.registry import Registry
+from guardcore.run_directory import RunDirectory
 
 Weights = Literal["ema", "raw"]
 
@@ -64,7 +64,7 @@ def export(
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise GuardcoreError(f"{out} is not an empty directory; choose another --out")
-    found = find_checkpoint(run, iteration)
+    found = RunDirectory(run).checkpoint(iteration)
     backbone = _build(config, registry or PluginHost.discover().registry)
     state, _ = found.load()
     kind: Weights = "ema" if weights == "ema" and "ema" in state else "raw"

@@ -12,16 +12,23 @@ once, with a ``register`` that is bound to the plugin's origin::
 
 A factory takes exactly one argument, annotated with a subclass of ``guardcore.Options``.
 Registering changes no run; naming the component in a config does.
+
+Hooks that do not register anything observe: they are told, may take any of the arguments, return
+nothing and change nothing. One that fails is logged and told no more; the run goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
 from guardcore.spec import Strategy
+
+if TYPE_CHECKING:
+    from guardcore.run import Run
+    from guardcore.watch import Alarm
 
 PROJECT = "guardcore"
 ENTRY_POINT_GROUP = "guardcore.v1"
@@ -97,3 +104,8 @@ def guardcore_register_strategies(register: Registrar) -> None:
 @hookspec
 def guardcore_register_trackers(register: Registrar) -> None:
     """Add receivers of metrics and images. All that a config names are told everything."""
+
+
+@hookspec
+def guardcore_alarm_raised(run: Run, iteration: int, alarm: Alarm) -> None:
+    """Observe that the trained score rises while gold falls, each beyond its noise."""

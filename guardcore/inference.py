@@ -10,11 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from guardcore import checkpoint
 from guardcore.batch_size import with_room
 from guardcore.binding import bind
 from guardcore.config import RunConfig
-from guardcore.errors import CheckpointError
 from guardcore.evaluation import guided, sample_images
 from guardcore.learner import load_weights
 from guardcore.plan import micro_batches
@@ -39,7 +37,7 @@ def trained(
     silent = config.model_copy(update={"tracker": ()})
     with prepared(silent, bind(silent, PluginHost.discover().registry)) as run:
         if directory is not None and iteration != 0:
-            state, _ = find_checkpoint(directory, iteration).load()
+            state, _ = RunDirectory(directory).checkpoint(iteration).load()
             load_weights(run.backbone.trainable(), state.get("ema", state["weights"]))
         yield run
 
@@ -60,18 +58,3 @@ def sample_prompts(run: Run, prompts: Sequence[Prompt]) -> Tensor:
 def standard_error(values: Tensor) -> float:
     """Return the standard error of the mean of ``values [N]``."""
     return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-
-
-def find_checkpoint(directory: Path, iteration: int | None = None) -> checkpoint.Checkpoint:
-    """Return a run's checkpoint, the newest by default.
-
-    Raises:
-        CheckpointError: There is no such checkpoint.
-    """
-    found = checkpoint.find(RunDirectory(directory).checkpoints)
-    if iteration is not None:
-        found = [c for c in found if c.iteration == iteration]
-    if not found:
-        wanted = "any" if iteration is None else str(iteration)
-        raise CheckpointError(f"{directory}: no checkpoint (wanted: {wanted}); see checkpoints/")
-    return found[-1]

@@ -17,6 +17,9 @@ KINDS = (
     "tracker",
 )
 
+OBSERVATION_HOOKS = ("guardcore_alarm_raised",)
+"""The hooks through which plugins are told what happens."""
+
 
 def registration_hook(kind: str) -> str:
     """Return the name of the hook through which plugins add components of ``kind``."""

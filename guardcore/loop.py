@@ -19,9 +19,11 @@ from guardcore.batch_size import with_room
 from guardcore.binding import bind
 from guardcore.bound import Binding, resolved
 from guardcore.config import RunConfig
+from guardcore.diversity import diversity, thumbnails
 from guardcore.errors import GuardcoreError
 from guardcore.figures import Row, headline
 from guardcore.learner import Learner
+from guardcore.observers import Observers
 from guardcore.plan import draw_prompts, micro_batches, shares, trained_steps
 from guardcore.plugins import PluginHost
 from guardcore.preflight import check_run
@@ -34,6 +36,7 @@ from guardcore.run_directory import RunDirectory
 from guardcore.signals import StopRequest
 from guardcore.trajectory import Trajectory
 from guardcore.update import update
+from guardcore.watch import Alarm, Watcher
 from guardcore.weighing import weigh
 
 _log = logging.getLogger("guardcore")
@@ -51,12 +54,14 @@ class Outcome:
         iteration: The last finished iteration.
         finished: Whether it was the run's last.
         signal: The signal that ended it early, or None.
+        alarm: The alarm that ended it early, or None.
     """
 
     directory: Path
     iteration: int
     finished: bool
     signal: signal.Signals | None = None
+    alarm: Alarm | None = None
 
 
 def train(
@@ -65,6 +70,7 @@ def train(
     *,
     resume: bool = False,
     registry: Registry | None = None,
+    observers: Observers | None = None,
     report: bool = True,
 ) -> Outcome:
     """Fine-tune a backbone, and leave everything in ``directory``.
@@ -74,13 +80,17 @@ def train(
         directory: The run directory; new, or with ``resume`` that of the same run.
         resume: Go on from the newest whole checkpoint; from the beginning where there is none.
         registry: The components; the installed plugins' by default.
+        observers: Whom to tell; with a registry of one's own nobody by default.
         report: Write ``report.html`` at the end, also of a run that was stopped or failed.
 
     Raises:
         GuardcoreError: A mistake that the caller can mend. A config that cannot run leaves no
             run directory; a run that fails keeps its checkpoints and writes ``error.log``.
     """
-    binding = bind(config, registry or PluginHost.discover().registry)
+    if registry is None:
+        host = PluginHost.discover()
+        registry, observers = host.registry, observers or host.observers()
+    binding = bind(config, registry)
     record = RunDirectory(Path(directory))
     record.check(resolved(config, binding), binding.may_change(), resume=resume)
     newest = record.newest() if resume else None
@@ -91,7 +101,7 @@ def train(
     for warning in binding.warnings:
         _log.warning(warning)
     try:
-        outcome = _recorded(config, binding, record, resume)
+        outcome = _recorded(config, binding, record, observers or Observers(), resume)
     except Exception:
         if report and record.error_log.is_file():
             report_run(record)
@@ -101,7 +111,9 @@ def train(
     return outcome
 
 
-def _recorded(config: RunConfig, binding: Binding, record: RunDirectory, resume: bool) -> Outcome:
+def _recorded(
+    config: RunConfig, binding: Binding, record: RunDirectory, observers: Observers, resume: bool
+) -> Outcome:
     """Build the components and run them; what fails from then on is in ``error.log``."""
     with prepared(config, binding) as run:
         check_run(run)
@@ -109,7 +121,7 @@ def _recorded(config: RunConfig, binding: Binding, record: RunDirectory, resume:
             with StopRequest(_announce) as stop:
                 record.open(resolved(config, binding), binding)
                 prepare_prompts(run.backbone, coming_prompts(run))
-                return _run(run, record, resume, stop)
+                return _run(run, record, observers, resume, stop)
         except Exception as error:
             record.write_error(error)
             if isinstance(error, OSError):
@@ -119,14 +131,18 @@ def _recorded(config: RunConfig, binding: Binding, record: RunDirectory, resume:
             raise
 
 
-def _run(run: Run, record: RunDirectory, resume: bool, stop: StopRequest) -> Outcome:
+def _run(
+    run: Run, record: RunDirectory, observers: Observers, resume: bool, stop: StopRequest
+) -> Outcome:
     config = run.config
+    watcher = Watcher(config.watch, run.reward_weights)
     learner = Learner(run.backbone.trainable(), config.train)
     start, saved = checkpoint.restore(learner, record.checkpoints) if resume else (-1, {})
     run.batch_size.size = saved.get("batch_size", run.batch_size.size)
     record.cut_back(start)
+    watcher.recall(record)
     if start < 0 and run.eval_prompts is not None:
-        metrics = report_evaluation(run, learner, record, 0)
+        metrics = report_evaluation(run, learner, record, watcher, 0)
         report_iteration(run, record, 0, metrics | run.clock.lap(), [])
         if stop.received is not None:
             return Outcome(record.path, 0, finished=False, signal=stop.received)
@@ -134,25 +150,41 @@ def _run(run: Run, record: RunDirectory, resume: bool, stop: StopRequest) -> Out
         last = iteration == config.train.iterations
         metrics, rows = iterate_with_room(run, learner, iteration)
         if run.eval_prompts is not None and (last or iteration % config.evaluate.every == 0):
-            metrics |= report_evaluation(run, learner, record, iteration)
-        stopping = last or learner.exhausted or stop.received is not None
+            metrics |= report_evaluation(run, learner, record, watcher, iteration)
+        alarm = watcher.alarm() if metrics.get("alarm") else None
+        if alarm is not None:
+            observers.tell("guardcore_alarm_raised", run=run, iteration=iteration, alarm=alarm)
+        ended = last or (alarm is not None and config.watch.stop)
+        stopping = ended or learner.exhausted or stop.received is not None
+        best = watcher.best if config.watch.keep_best else None
         report_iteration(run, record, iteration, metrics | run.clock.lap(), rows)
-        if stopping or iteration % config.checkpoint.every == 0:
+        if stopping or iteration % config.checkpoint.every == 0 or iteration == best:
             with run.clock("checkpoint"):
                 state, counters = learner.state()
                 counters["batch_size"] = run.batch_size.size
                 keep = config.checkpoint.keep
-                checkpoint.save(record.checkpoints, iteration, state, counters, keep)
+                checkpoint.save(record.checkpoints, iteration, state, counters, keep, best)
         if learner.exhausted:
             raise GuardcoreError(
                 f"{learner.skipped_in_a_row} updates in a row had a non-finite gradient; "
                 f"checkpoint {iteration} is saved; lower train.learning_rate"
             )
-        if stopping and not last:
+        if ended:
+            _write_adapter(run, learner, record, best)
+            return Outcome(record.path, iteration, finished=last, alarm=None if last else alarm)
+        if stopping:
             return Outcome(record.path, iteration, finished=False, signal=stop.received)
+    _write_adapter(run, learner, record, watcher.best if config.watch.keep_best else None)
+    return Outcome(record.path, config.train.iterations, finished=True)
+
+
+def _write_adapter(run: Run, learner: Learner, record: RunDirectory, best: int | None) -> None:
+    """Write the averaged weights as they are, or those of the checkpoint ``best``."""
+    if best is not None:
+        state, counters = record.checkpoint(best).load()
+        learner.load(state, counters)
     with learner.averaged():
         record.write_adapter(run.backbone.save_adapter)
-    return Outcome(record.path, config.train.iterations, finished=True)
 
 
 def iterate_with_room(run: Run, learner: Learner, iteration: int) -> Figures:
@@ -174,7 +206,7 @@ def iterate(run: Run, learner: Learner, iteration: int) -> Figures:
     prompts = [run.train_prompts[c] for c in chosen for _ in range(settings.group_size)]
     groups = torch.arange(settings.groups).repeat_interleave(settings.group_size)
 
-    trajectories, rewards = sample(run, prompts, iteration)
+    trajectories, rewards, pictures = sample(run, prompts, iteration)
     advantages = weigh(run, rewards, groups, len(trajectories[0].steps))
 
     updates, rows = [], []
@@ -194,6 +226,7 @@ def iterate(run: Run, learner: Learner, iteration: int) -> Figures:
 
     norms = [done.grad_norm for done in updates if done.grad_norm is not None]
     metrics = {f"reward/{name}": float(values.mean()) for name, values in rewards.items()}
+    metrics["diversity"] = diversity(pictures, groups)
     metrics |= headline([done.figures for done in updates])
     metrics["loss"] = sum(done.loss for done in updates) / len(updates)
     metrics["grad_norm"] = sum(norms) / len(norms) if norms else 0.0
@@ -205,18 +238,18 @@ def iterate(run: Run, learner: Learner, iteration: int) -> Figures:
 
 def sample(
     run: Run, prompts: list[Prompt], iteration: int
-) -> tuple[list[Trajectory], dict[str, Tensor]]:
+) -> tuple[list[Trajectory], dict[str, Tensor], Tensor]:
     """Sample every micro-batch, and score it while the next one is sampled.
 
     Returns:
-        The trajectories, and every trained reward ``[N]``.
+        The trajectories, every trained reward ``[N]``, and the images' thumbnails ``[N, F]``.
     """
     settings, seed, backbone = run.config.rollout, run.config.seed, run.backbone
     size = settings.height, settings.width
     schedule = backbone.schedule(settings.num_inference_steps, *size)
     stochastic = trained_steps(settings, seed, iteration)
     shape = backbone.latent_shape(*size)
-    trajectories = []
+    trajectories, pictures = [], []
     with run.scoring(run.trained_rewards) as scoring:
         for batch in micro_batches(len(prompts), run.batch_size.size):
             texts = prompts[batch.start : batch.stop]
@@ -231,11 +264,13 @@ def sample(
             x, taken = denoise(
                 backbone, run.objective.sampler, schedule, condition, source, stochastic, run.clock
             )
-            scoring.submit(decode(backbone, x, condition, run.clock), texts)
+            images = decode(backbone, x, condition, run.clock)
+            scoring.submit(images, texts)
+            pictures.append(thumbnails(images))
             kept = Trajectory(batch, condition, taken, stochastic)
             trajectories.append(kept.offload() if settings.offload_trajectories else kept)
             run.trackers.progress("sample", batch.stop, len(prompts))
-        return trajectories, scoring.collect()
+        return trajectories, scoring.collect(), torch.cat(pictures)
 
 
 def _announce(received: signal.Signals) -> None:

@@ -21,7 +21,8 @@ import pluggy
 from guardcore import hookspecs
 from guardcore.errors import did_you_mean
 from guardcore.hookspecs import ENTRY_POINT_GROUP, PROJECT
-from guardcore.kinds import KINDS, registration_hook
+from guardcore.kinds import KINDS, OBSERVATION_HOOKS, registration_hook
+from guardcore.observers import Observer, Observers
 from guardcore.registry import BUILTIN, FactoryError, Origin, Registry
 
 _ANY_API = re.compile(rf"{PROJECT}\.v\d+")
@@ -169,8 +170,22 @@ class PluginHost:
         """Return what is to be said of a plugin's first hook that nobody specified, if any."""
         callers = self._manager.get_hookcallers(plugin) or []
         unknown = [caller.name for caller in callers if not caller.has_spec()]
-        known = [registration_hook(kind) for kind in KINDS]
+        known = [*(registration_hook(kind) for kind in KINDS), *OBSERVATION_HOOKS]
         return f"unknown hook {unknown[0]!r}{did_you_mean(unknown[0], known)}" if unknown else ""
+
+    def observers(self) -> Observers:
+        """Return the plugins' implementations of the hooks that observe, in order of loading."""
+        origins = {origin.key: origin for origin in self.plugins}
+        return Observers(
+            {
+                name: [
+                    Observer(origins[found.plugin_name], found.function, found.argnames)
+                    for found in getattr(self._manager.hook, name).get_hookimpls()
+                    if found.plugin_name in origins
+                ]
+                for name in OBSERVATION_HOOKS
+            }
+        )
 
     def record_clashes(self) -> None:
         """Report third parties' claims on a built-in's short name."""

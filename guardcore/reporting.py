@@ -6,11 +6,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from guardcore.divergence import kl_to_base
 from guardcore.evaluation import Evaluation, evaluate
 from guardcore.grid import save_grid
 from guardcore.learner import Learner
 from guardcore.run import Run
 from guardcore.run_directory import RunDirectory
+from guardcore.watch import Watcher
 
 _log = logging.getLogger("guardcore")
 
@@ -41,14 +43,18 @@ def report_iteration(
 
 
 def report_evaluation(
-    run: Run, learner: Learner, record: RunDirectory, iteration: int
+    run: Run, learner: Learner, record: RunDirectory, watcher: Watcher, iteration: int
 ) -> dict[str, float]:
     """Evaluate under the averaged weights; write scores and grid; return the metrics."""
     with run.clock("evaluate"), learner.averaged():
         evaluation = evaluate(run)
-        record.write_samples(iteration, evaluation.record())
+        found = evaluation.record()
+        record.write_samples(iteration, found)
         _write_grid(run, record, iteration, evaluation)
-    return evaluation.metrics()
+        metrics = evaluation.metrics() | watcher.look(iteration, found["scores"])
+        if run.config.evaluate.kl_images:
+            metrics["kl/base"] = kl_to_base(run, run.config.evaluate.kl_images)
+    return metrics
 
 
 def _write_grid(run: Run, record: RunDirectory, iteration: int, evaluation: Evaluation) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from guardcore.errors import GuardcoreError
+from guardcore.errors import CheckpointError, GuardcoreError
 
 if TYPE_CHECKING:
     from guardcore.bound import Binding
@@ -102,6 +102,22 @@ class RunDirectory:
 
         found = checkpoint.find(self.checkpoints)
         return found[-1] if found else None
+
+    def checkpoint(self, iteration: int | None = None) -> Checkpoint:
+        """Return a checkpoint, the newest by default.
+
+        Raises:
+            CheckpointError: There is no such checkpoint.
+        """
+        from guardcore import checkpoint  # likewise
+
+        found = checkpoint.find(self.checkpoints)
+        if iteration is not None:
+            found = [c for c in found if c.iteration == iteration]
+        if not found:
+            wanted = "any" if iteration is None else iteration
+            raise CheckpointError(f"{self.path}: no checkpoint (wanted: {wanted}); see checkpoints")
+        return found[-1]
 
     def append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows to ``metrics`` or ``steps``, a JSON object a line."""

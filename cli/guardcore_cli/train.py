@@ -81,6 +81,12 @@ def _conclude(outcome: Outcome) -> None:
             err=True,
         )
         raise typer.Exit(128 + outcome.signal.value)
+    if outcome.alarm is not None:
+        typer.echo(
+            f"stopped by the watch after iteration {outcome.iteration}; "
+            f"gold was best after iteration {outcome.alarm.best}",
+            err=True,
+        )
     print_result(outcome)
 
 

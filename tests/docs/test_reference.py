@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 import guardcore
 from guardcore import Options, hookspecs
-from guardcore.kinds import KINDS, registration_hook
+from guardcore.kinds import KINDS, OBSERVATION_HOOKS, registration_hook
 from guardcore.plugins import PluginHost
 from guardcore.registry import Origin, Registry
 
@@ -46,6 +46,8 @@ def test_every_hook_component_and_public_name_has_its_heading():
     written = pages()
     for kind in KINDS:
         assert f"## `{registration_hook(kind)}(register)`" in written["hooks.md"]
+    for name in OBSERVATION_HOOKS:
+        assert f"## `{name}(" in written["hooks.md"]
     for entry in PluginHost.discover().registry:
         if entry.origin.distribution == "guardcore":
             assert f"{{#{entry.kind}-{entry.name}}}" in written["components.md"]
@@ -57,7 +59,9 @@ def test_every_hook_component_and_public_name_has_its_heading():
 
 
 def test_a_hook_without_a_docstring_is_named(writer):
-    kept = {name: getattr(hookspecs, name) for name in vars(hookspecs) if "register" in name}
+    kept = {
+        name: getattr(hookspecs, name) for name in vars(hookspecs) if name.startswith("guardcore_")
+    }
 
     def guardcore_register_samplers(register): ...
 

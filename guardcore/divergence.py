@@ -1,0 +1,50 @@
+"""How far the policy has gone from the base model, in nats."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from guardcore import noise
+from guardcore.evaluation import held_out
+from guardcore.plan import micro_batches, trainable_steps
+from guardcore.rollout import denoise
+from guardcore.run import Run
+from guardcore.tensors import promote, reduce_latents
+from guardcore.trajectory import TakenStep
+
+
+@torch.no_grad()
+def kl_to_base(run: Run, images: int) -> float:
+    """Return KL(policy ‖ base) of whole trajectories, a mean over ``images`` held-out prompts.
+
+    Along trajectories of the policy, as training samples them, the steps' divergences
+    ``‖mean − mean_base‖²/(2·std²)`` add up (the chain rule): over latent dimensions and over the
+    steps that may be trained, where alone both are distributions.
+    """
+    config, backbone = run.config, run.backbone
+    size = config.rollout.height, config.rollout.width
+    schedule = backbone.schedule(config.rollout.num_inference_steps, *size)
+    shape, found = backbone.latent_shape(*size), []
+    prompts = held_out(run.eval_prompts, images) if run.eval_prompts is not None else []
+    for batch in micro_batches(len(prompts), run.batch_size.size):
+        condition = backbone.encode(prompts[batch.start : batch.stop], *size)
+
+        def source(what: str, batch: range = batch) -> Tensor:
+            return noise.draw(shape, config.seed, 0, f"divergence {what}", batch)
+
+        stochastic = trainable_steps(config.rollout)
+        sampler = run.objective.sampler
+        _, taken = denoise(backbone, sampler, schedule, condition, source, stochastic, run.clock)
+        with backbone.reference():
+            velocities = [promote(backbone.velocity(t.x, t.step.sigma, condition)) for t in taken]
+        steps = [_divergence(run, t, v) for t, v in zip(taken, velocities, strict=True)]
+        found.append(torch.stack(steps).sum(0).cpu())
+    return float(torch.cat(found).mean())
+
+
+def _divergence(run: Run, taken: TakenStep, velocity: Tensor) -> Tensor:
+    """Return one step's divergence ``[B]`` from what ``velocity`` would have made of it."""
+    base = run.objective.sampler.transition(velocity, taken.x, taken.step)
+    d = promote(taken.old.mean) - promote(base.mean)
+    return reduce_latents(d**2, "sum") / (2 * promote(taken.old.std) ** 2)
