@@ -14,6 +14,7 @@ from guardcore.report.gold import Way
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 _BASE = 1.0
 """The base model's gold score, by definition."""
@@ -35,8 +36,9 @@ def proxy_against_gold(ways: Sequence[Way]) -> Figure:
             axes.plot(way.proxy[0], way.gold[0], "o", color="white", mec=way.colour, zorder=3)
     axes.axhline(_BASE, color="black", linestyle=":", linewidth=0.8)
     axes.margins(0.1)
-    _alarms(axes, [(x, y) for way in ways for x, y in _alarmed(way, way.proxy)])
-    axes.legend(loc="best")
+    axes.locator_params(axis="x", nbins=6)
+    crosses = _alarms(axes, [place for way in ways for place in _alarmed(way, way.proxy)])
+    legend(axes, len(ways) + len(crosses))
     return figure
 
 
@@ -49,9 +51,11 @@ def proxy_and_gold(proxy: Sequence[Curve], gold: Sequence[Curve], ways: Sequence
     lower.set_ylabel("gold")
     lower.set_xlabel("iteration")
     lower.axhline(_BASE, color="black", linestyle=":", linewidth=0.8)
-    _alarms(lower, [(x, y) for way in ways for x, y in _alarmed(way, way.iterations)])
+    crosses = _alarms(lower, [place for way in ways for place in _alarmed(way, way.iterations)])
     whole_numbers(lower)
     legend(upper, len(proxy))
+    if crosses:
+        lower.legend(handles=crosses, loc="best")
     return figure
 
 
@@ -61,8 +65,9 @@ def _alarmed(way: Way, x: Sequence[float]) -> list[tuple[float, float]]:
     return [(across, up) for iteration, across, up in places if iteration in way.alarmed]
 
 
-def _alarms(axes: Axes, places: Sequence[tuple[float, float]]) -> None:
-    if places:
-        x, y = zip(*places, strict=True)
-        axes.plot(x, y, "X", color="black", mec="white", markersize=9, zorder=4, label="alarm")
-        axes.legend(loc="best")
+def _alarms(axes: Axes, places: Sequence[tuple[float, float]]) -> list[Line2D]:
+    """Draw a cross at each place; return what a legend needs of them."""
+    if not places:
+        return []
+    x, y = zip(*places, strict=True)
+    return axes.plot(x, y, "X", color="black", mec="white", markersize=9, zorder=4, label="alarm")

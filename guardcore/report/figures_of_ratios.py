@@ -45,15 +45,15 @@ def ratio_histograms(
     names = [f"{step.step}  ({sigma_word(step.sigma)})" for step in shown]
     joint.set_yticks([-row for row in range(len(shown))], names)
     joint.set_ylabel("denoising step (sigma)")
-    joint.set_title("one scale")
+    joint.set_title("one scale for all")
     joint.set_xlabel("ratio − 1")
     joint.xaxis.set_major_formatter(scientific)
     joint.locator_params(axis="x", nbins=4)
-    own.set_title("each on its own")
+    own.set_title("each on its own scale")
     own.set_xlabel("(ratio − 1) / its spread")
     for axes, limit in ((joint, shared), (own, _OWN_REACH)):
         axes.set_xlim(-limit, limit)
-        axes.axvline(0, color="black", linewidth=0.8)
+        axes.axvline(0, color="black", linewidth=0.8, zorder=0)
         axes.grid(visible=False)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)

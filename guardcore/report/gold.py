@@ -60,7 +60,7 @@ def was_watched(groups: Sequence[Group]) -> bool:
 def alarms(groups: Sequence[Group]) -> list[str]:
     """Return a sentence for every run that raised an alarm: since when, and where to go back to."""
     return [
-        f"{_who(groups, group, run)}{_when(run)} {_remedy(run)}"
+        f"{_who(groups, group, run)} at {_when(run)}. {_remedy(run)}"
         for group in groups
         for run in group.runs
         if alarmed(run)
@@ -98,13 +98,13 @@ def _way(group: Group) -> Way | None:
 def _who(groups: Sequence[Group], group: Group, run: RecordedRun) -> str:
     several = [group.label] if len(groups) > 1 else []
     seeds = [f"seed {run.config['seed']}"] if len(group.runs) > 1 else []
-    return f"{', '.join(several + seeds)}: " if several or seeds else ""
+    named = ", ".join(several + seeds)
+    return f"{named}: alarm" if named else "Alarm"
 
 
 def _when(run: RecordedRun) -> str:
-    times = alarmed(run)
-    more = f", and {len(times) - 1} times more, last at {times[-1]}" if len(times) > 1 else ""
-    return f"alarm at iteration {times[0]}{more}."
+    times = [str(iteration) for iteration in alarmed(run)]
+    return f"iteration{'s' if len(times) > 1 else ''} {', '.join(times)}"
 
 
 def _remedy(run: RecordedRun) -> str:

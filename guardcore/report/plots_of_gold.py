@@ -31,6 +31,10 @@ _NO_GOLD = (
     "it is being fooled. A reward with weight 0 is never trained on, only watched: "
     "--reward NAME:weight=0 adds one, and this section then shows whether both rise together."
 )
+_NO_BASE = (
+    "No reward with weight 0 has a positive score on the base model's images, and gold is a score "
+    "over the base model's; how each went is shown below."
+)
 
 
 def gold_text(groups: Sequence[Group]) -> str:
@@ -38,7 +42,7 @@ def gold_text(groups: Sequence[Group]) -> str:
     if not was_watched(groups):
         return ""
     if not has_gold(groups):
-        return _NO_GOLD
+        return _NO_BASE if _judges(groups) else _NO_GOLD
     watch = groups[0].runs[0].config.get("watch") or {}
     told = {"window": watch.get("window", 4), "sigmas": watch.get("sigmas", 2.0)}
     if alarms(groups):
@@ -57,9 +61,9 @@ def gold_plots(groups: Sequence[Group]) -> Iterator[Plot]:
     yield Plot(
         "proxy-against-gold",
         "Proxy against gold",
-        "A dot an evaluation, from the base model (hollow) to the iteration that is written at the "
-        "end. Up and to the right is progress; to the right and down is over-optimisation. Of two "
-        "runs at the same proxy, the higher one is better.",
+        "A dot an evaluation, from the base model (hollow) to the last, its iteration beside it. "
+        "Up and to the right is progress; to the right and down is over-optimisation. Of two runs "
+        "at the same proxy, the higher one is better.",
         figures_of_gold.proxy_against_gold(found),
     )
     proxy, gold = evaluation_curves(groups, PROXY), evaluation_curves(groups, GOLD)
@@ -71,3 +75,9 @@ def gold_plots(groups: Sequence[Group]) -> Iterator[Plot]:
         f"to be the goal; crosses are alarms.{spread if any(c.traces for c in gold) else ''}",
         figures_of_gold.proxy_and_gold(proxy, gold, found),
     )
+
+
+def _judges(groups: Sequence[Group]) -> set[str]:
+    """Return the rewards that are never trained on."""
+    runs = [run for group in groups for run in group.runs]
+    return {label for run in runs for label in {*run.labels("eval")} - {*run.labels("reward")}}

@@ -40,14 +40,15 @@ def share_curves(group: Group) -> list[ShareCurve]:
     """Return a group's curves, its seeds pooled; none where no gradient was taken apart."""
     found = []
     for first in (True, False):
-        points = step_shares([_sampled(run.steps, first=first) for run in group.runs])
+        rows = [[r for r in run.steps if (r["update"] == 1) == first] for run in group.runs]
+        points = step_shares(rows)
         if points:
             found.append(ShareCurve(group.label, group.colour, first, points))
     return found
 
 
 def step_shares(runs: Sequence[Sequence[Row]]) -> tuple[StepShare, ...]:
-    """Return each step's share, averaged over the updates that ``runs`` have rows of.
+    """Return each step's share, averaged over those updates of the runs that were taken apart.
 
     An update's norms count in units of their mean, so that a large gradient weighs no more than a
     small one, and that updates of some of the steps count for those.
@@ -64,18 +65,10 @@ def step_shares(runs: Sequence[Sequence[Row]]) -> tuple[StepShare, ...]:
     return tuple(StepShare(step, sigma[step], value / total) for step, value in means.items())
 
 
-def _sampled(rows: Sequence[Row], *, first: bool) -> list[Row]:
-    """Return the rows with a norm of their own, of first updates or of later ones."""
-    return [
-        row
-        for row in rows
-        if math.isfinite(row.get("grad_norm", math.nan)) and (row["update"] == 1) == first
-    ]
-
-
 def _updates(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return one run's rows, update by update."""
+    """Return one run's rows that have a gradient of their own, update by update."""
     found: dict[tuple[int, int], list[Row]] = {}
     for row in rows:
-        found.setdefault((int(row["iteration"]), int(row["update"])), []).append(row)
+        if math.isfinite(row.get("grad_norm", math.nan)):
+            found.setdefault((int(row["iteration"]), int(row["update"])), []).append(row)
     return list(found.values())
