@@ -7,12 +7,15 @@ fall.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from guardcore.report.curves import evaluation_curves
+from guardcore.change import paired_difference
+from guardcore.report.curves import Curve, evaluation_curves
 from guardcore.report.groups import Group
 from guardcore.report.read import RecordedRun
+from guardcore.report.steps import mean
 from guardcore.report.words import number
 
 PROXY = "proxy"
@@ -45,6 +48,24 @@ def ways(groups: Sequence[Group]) -> list[Way]:
     """Return the ways of the groups that have gold."""
     found = [_way(group) for group in groups]
     return [way for way in found if way is not None and way.iterations]
+
+
+def gold_curves(groups: Sequence[Group]) -> list[Curve]:
+    """Return gold over the iterations; of a single run with the noise that its images leave."""
+    curves = evaluation_curves(groups, GOLD)
+    runs = [[run for run in group.runs if run.series(GOLD)] for group in groups]
+    return [
+        replace(curve, spread=tuple(_error(some[0], iteration) for iteration in curve.x))
+        if len(some) == 1
+        else curve
+        for curve, some in zip(curves, filter(None, runs), strict=True)
+    ]
+
+
+def judges(run: RecordedRun) -> list[str]:
+    """Return the rewards that a run is never trained on."""
+    trained = run.labels("reward")
+    return [label for label in run.labels("eval") if label not in trained]
 
 
 def has_gold(groups: Sequence[Group]) -> bool:
@@ -93,6 +114,27 @@ def _way(group: Group) -> Way | None:
         gold=tuple(up[iteration] for iteration in shared),
         alarmed=frozenset(i for run in group.runs for i in alarmed(run)) & frozenset(shared),
     )
+
+
+def _error(run: RecordedRun, iteration: int) -> float:
+    """Return the standard error of gold's change since the base model, image by image."""
+    before, after = (_scores(run, number) for number in (0, iteration))
+    if len(before) != len(after) or len(after) < 2:
+        return 0.0
+    error = paired_difference(before, after)[1]
+    return error if math.isfinite(error) else 0.0
+
+
+def _scores(run: RecordedRun, iteration: int) -> list[float]:
+    """Return every image's gold score."""
+    base, scores = (run.evaluations.get(i, {}).get("scores", {}) for i in (0, iteration))
+    means = {label: mean(base[label]) for label in judges(run) if base.get(label)}
+    parts = [
+        [score / value for score in scores.get(label, ())]
+        for label, value in means.items()
+        if value > 0
+    ]
+    return [sum(image) / len(image) for image in zip(*parts, strict=True)]
 
 
 def _who(groups: Sequence[Group], group: Group, run: RecordedRun) -> str:

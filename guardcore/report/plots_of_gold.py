@@ -6,8 +6,17 @@ from collections.abc import Iterator, Sequence
 
 from guardcore.report import figures_of_gold
 from guardcore.report.canvas import Plot
-from guardcore.report.curves import evaluation_curves
-from guardcore.report.gold import GOLD, PROXY, alarms, has_gold, was_watched, ways
+from guardcore.report.curves import Curve, evaluation_curves
+from guardcore.report.gold import (
+    GOLD,
+    PROXY,
+    alarms,
+    gold_curves,
+    has_gold,
+    judges,
+    was_watched,
+    ways,
+)
 from guardcore.report.groups import Group
 
 _BOTH = (
@@ -42,7 +51,8 @@ def gold_text(groups: Sequence[Group]) -> str:
     if not was_watched(groups):
         return ""
     if not has_gold(groups):
-        return _NO_BASE if _judges(groups) else _NO_GOLD
+        judged = any(judges(run) for group in groups for run in group.runs)
+        return _NO_BASE if judged else _NO_GOLD
     watch = groups[0].runs[0].config.get("watch") or {}
     told = {"window": watch.get("window", 4), "sigmas": watch.get("sigmas", 2.0)}
     if alarms(groups):
@@ -66,18 +76,17 @@ def gold_plots(groups: Sequence[Group]) -> Iterator[Plot]:
         "at the same proxy, the higher one is better.",
         figures_of_gold.proxy_against_gold(found),
     )
-    proxy, gold = evaluation_curves(groups, PROXY), evaluation_curves(groups, GOLD)
-    spread = " Thin: single seeds; band: ± one standard deviation over them."
+    proxy, gold = evaluation_curves(groups, PROXY), gold_curves(groups)
     yield Plot(
         "proxy-and-gold",
         "Proxy and gold over the iterations",
         "Where the upper curve goes on rising and the lower one turns down, the reward has ceased "
-        f"to be the goal; crosses are alarms.{spread if any(c.traces for c in gold) else ''}",
+        f"to be the goal; crosses are alarms. {_spread(gold)}",
         figures_of_gold.proxy_and_gold(proxy, gold, found),
     )
 
 
-def _judges(groups: Sequence[Group]) -> set[str]:
-    """Return the rewards that are never trained on."""
-    runs = [run for group in groups for run in group.runs]
-    return {label for run in runs for label in {*run.labels("eval")} - {*run.labels("reward")}}
+def _spread(gold: Sequence[Curve]) -> str:
+    if any(curve.traces for curve in gold):
+        return "Thin: single seeds; band: ± one standard deviation over them."
+    return "Band: ± one standard error of gold's change since the base model, image by image."

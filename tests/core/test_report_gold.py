@@ -2,13 +2,15 @@
 
 import json
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from guardcore.report import write_report
 from guardcore.report.canvas import style
 from guardcore.report.curves import evaluation_curves
-from guardcore.report.gold import alarms, ways
+from guardcore.report.gold import alarms, gold_curves, ways
 from guardcore.report.groups import Group
 from guardcore.report.page import sections
 from guardcore.report.plots import drift_plots
@@ -111,6 +113,19 @@ def test_gaps_in_gold_are_left_out(recorded):
     gold = {0: 1.0, 10: float("nan"), 20: 1.2}
     (way,) = ways([group(recorded(gold))])
     assert way.iterations == (0, 20)
+
+
+def test_golds_band_is_the_error_of_its_change_image_by_image(recorded):
+    scores = {0: [1.0, 3.0, 2.0], 10: [1.5, 3.0, 3.0]}
+    judged = recorded({0: 1.0, 10: 1.25}, **{"eval/judge": {0: 2.0, 10: 2.5}})
+    samples = {i: {"scores": {"judge": s, "score": [9.0, 9.0, 9.0]}} for i, s in scores.items()}
+    (curve,) = gold_curves([group(replace(judged, evaluations=samples))])
+    changes = np.array([0.5, 0.0, 1.0]) / 2  # over the base model's mean
+    assert curve.spread == pytest.approx((0, changes.std(ddof=1) / 3**0.5))
+    (without,) = gold_curves([group(judged)])
+    assert without.spread == (0, 0)
+    (seeds,) = gold_curves([group(judged, recorded({0: 1.0, 10: 1.35}, seed=1))])
+    assert seeds.spread == pytest.approx((0, 0.1 / 2**0.5))
 
 
 def test_what_evaluations_measure_is_not_smoothed(recorded):
