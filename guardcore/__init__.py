@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from guardcore.calibration import Calibration as Calibration
     from guardcore.components import Advantage as Advantage
     from guardcore.components import Backbone as Backbone
     from guardcore.components import GradientWeight as GradientWeight
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 _HOME = {
     name: module
     for module, names in {
+        "calibration": "Calibration",
         "components": "Advantage Backbone GradientWeight Penalty PromptSource RatioTransform "
         "Reward Sampler Tracker",
         "condition": "Condition",

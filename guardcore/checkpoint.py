@@ -12,11 +12,12 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from guardcore.errors import CheckpointError
 from guardcore.learner import Learner, State
@@ -57,7 +58,7 @@ def save(
     directory: Path,
     iteration: int,
     state: State,
-    counters: Mapping[str, int],
+    counters: Mapping[str, Any],
     keep: int,
     best: int | None = None,
 ) -> Checkpoint:
@@ -99,8 +100,17 @@ def find(directory: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.iteration)
 
 
-def restore(learner: Learner, directory: Path) -> tuple[int, Mapping[str, int]]:
-    """Load the newest whole checkpoint; return its iteration, −1 if there is none, and counters."""
+@dataclass(frozen=True)
+class Restored:
+    """What a run goes on from; from nothing at all, iteration −1."""
+
+    iteration: int = -1
+    state: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    counters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def restore(learner: Learner, directory: Path) -> Restored:
+    """Load the newest whole checkpoint into ``learner``; return it, if there is one."""
     for found in reversed(find(directory)):
         try:
             state, counters = found.load()
@@ -108,11 +118,11 @@ def restore(learner: Learner, directory: Path) -> tuple[int, Mapping[str, int]]:
         except CheckpointError as error:
             _log.warning("%s; going back to the one before", error)
             continue
-        return found.iteration, counters
-    return -1, {}
+        return Restored(found.iteration, state, counters)
+    return Restored()
 
 
-def _write(aside: Path, iteration: int, state: State, counters: Mapping[str, int]) -> None:
+def _write(aside: Path, iteration: int, state: State, counters: Mapping[str, Any]) -> None:
     checksums = {}
     for name, tensors in state.items():
         path = aside / f"{name}.safetensors"

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from guardcore import noise
-from guardcore.evaluation import held_out
+from guardcore.batch_size import with_room
+from guardcore.evaluation import prepared_prompts
 from guardcore.plan import micro_batches, trainable_steps
+from guardcore.prompt import Prompt
 from guardcore.rollout import denoise
 from guardcore.run import Run
 from guardcore.tensors import promote, reduce_latents
 from guardcore.trajectory import TakenStep
 
 
-@torch.no_grad()
 def kl_to_base(run: Run, images: int) -> float:
     """Return KL(policy ‖ base) of whole trajectories, a mean over ``images`` held-out prompts.
 
     Along trajectories of the policy, as training samples them, the steps' divergences
     ``‖mean − mean_base‖²/(2·std²)`` add up (the chain rule): over latent dimensions and over the
     steps that may be trained, where alone both are distributions.
+
+    Raises:
+        GuardcoreError: There are no held-out prompts.
     """
+    prompts = prepared_prompts(run, images)
+    batch_size = run.batch_size.copy()
+    return with_room(batch_size, lambda: _kl_to_base(run, prompts, batch_size.size))
+
+
+@torch.no_grad()
+def _kl_to_base(run: Run, prompts: Sequence[Prompt], batch_size: int) -> float:
     config, backbone = run.config, run.backbone
     size = config.rollout.height, config.rollout.width
     schedule = backbone.schedule(config.rollout.num_inference_steps, *size)
     shape, found = backbone.latent_shape(*size), []
-    prompts = held_out(run.eval_prompts, images) if run.eval_prompts is not None else []
-    for batch in micro_batches(len(prompts), run.batch_size.size):
+    for batch in micro_batches(len(prompts), batch_size):
         condition = backbone.encode(prompts[batch.start : batch.stop], *size)
 
         def source(what: str, batch: range = batch) -> Tensor:

@@ -62,10 +62,7 @@ def evaluate(run: Run) -> Evaluation:
     Raises:
         GuardcoreError: There are no held-out prompts.
     """
-    if run.eval_prompts is None:
-        raise GuardcoreError("prompts.eval: not given, so there is nothing to evaluate on")
-    prompts = held_out(run.eval_prompts, run.config.evaluate.num_images or len(run.eval_prompts))
-    prepare_prompts(run.backbone, prompts)
+    prompts = prepared_prompts(run, run.config.evaluate.num_images)
     batch_size = run.batch_size.copy()
     return with_room(batch_size, lambda: _evaluate(run, prompts, batch_size.size))
 
@@ -80,6 +77,19 @@ def _evaluate(run: Run, prompts: Sequence[Prompt], batch_size: int) -> Evaluatio
             images.append(pictures[: max(0, settings.grid - batch.start)])
             run.trackers.progress("evaluate", batch.stop, len(prompts))
         return Evaluation(prompts, scoring.collect(), torch.cat(images))
+
+
+def prepared_prompts(run: Run, number: int | None) -> list[Prompt]:
+    """Return ``number`` held-out prompts, each once by default, and tell the backbone of them.
+
+    Raises:
+        GuardcoreError: There are no held-out prompts.
+    """
+    if run.eval_prompts is None:
+        raise GuardcoreError("prompts.eval: not given, so there is nothing to evaluate on")
+    prompts = held_out(run.eval_prompts, number or len(run.eval_prompts))
+    prepare_prompts(run.backbone, prompts)
+    return prompts
 
 
 def held_out(source: PromptSource, number: int) -> list[Prompt]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,7 +105,7 @@ class Learner:
             "skipped_in_a_row": self.skipped_in_a_row,
         }
 
-    def load(self, state: State, counters: Mapping[str, int]) -> None:
+    def load(self, state: State, counters: Mapping[str, Any]) -> None:
         """Go back to what ``state`` or ``snapshot`` returned; accumulated gradients are dropped.
 
         Raises:

@@ -10,6 +10,7 @@ import logging
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from guardcore.config import RunConfig
 from guardcore.diversity import diversity, thumbnails
 from guardcore.errors import GuardcoreError
 from guardcore.figures import Row, headline
-from guardcore.learner import Learner
+from guardcore.learner import Learner, State
 from guardcore.observers import Observers
 from guardcore.plan import draw_prompts, micro_batches, shares, trained_steps
 from guardcore.plugins import PluginHost
@@ -137,8 +138,11 @@ def _run(
     config = run.config
     watcher = Watcher(config.watch, run.reward_weights)
     learner = Learner(run.backbone.trainable(), config.train)
-    start, saved = checkpoint.restore(learner, record.checkpoints) if resume else (-1, {})
-    run.batch_size.size = saved.get("batch_size", run.batch_size.size)
+    saved = checkpoint.restore(learner, record.checkpoints) if resume else checkpoint.Restored()
+    start = saved.iteration
+    run.batch_size.size = saved.counters.get("batch_size", run.batch_size.size)
+    run.calibrator.load(saved.state, saved.counters)
+    record.write_calibrated(run.calibrator.found())
     record.cut_back(start)
     watcher.recall(record)
     if start < 0 and run.eval_prompts is not None:
@@ -148,7 +152,10 @@ def _run(
             return Outcome(record.path, 0, finished=False, signal=stop.received)
     for iteration in range(max(start, 0) + 1, config.train.iterations + 1):
         last = iteration == config.train.iterations
+        waiting = run.calibrator.waiting
         metrics, rows = iterate_with_room(run, learner, iteration)
+        if waiting:
+            record.write_calibrated(run.calibrator.found())
         if run.eval_prompts is not None and (last or iteration % config.evaluate.every == 0):
             metrics |= report_evaluation(run, learner, record, watcher, iteration)
         alarm = watcher.alarm() if metrics.get("alarm") else None
@@ -160,8 +167,7 @@ def _run(
         report_iteration(run, record, iteration, metrics | run.clock.lap(), rows)
         if stopping or iteration % config.checkpoint.every == 0 or iteration == best:
             with run.clock("checkpoint"):
-                state, counters = learner.state()
-                counters["batch_size"] = run.batch_size.size
+                state, counters = _state(run, learner)
                 keep = config.checkpoint.keep
                 checkpoint.save(record.checkpoints, iteration, state, counters, keep, best)
         if learner.exhausted:
@@ -176,6 +182,13 @@ def _run(
             return Outcome(record.path, iteration, finished=False, signal=stop.received)
     _write_adapter(run, learner, record, watcher.best if config.watch.keep_best else None)
     return Outcome(record.path, config.train.iterations, finished=True)
+
+
+def _state(run: Run, learner: Learner) -> tuple[State, dict[str, Any]]:
+    """Return all that a checkpoint holds: tensors by file, and counters."""
+    state, counters = learner.state()
+    tensors, calibration = run.calibrator.state()
+    return state | tensors, {**counters, **calibration, "batch_size": run.batch_size.size}
 
 
 def _write_adapter(run: Run, learner: Learner, record: RunDirectory, best: int | None) -> None:
@@ -224,6 +237,7 @@ def iterate(run: Run, learner: Learner, iteration: int) -> Figures:
         if learner.exhausted:
             break
 
+    run.calibrator.take([done.figures for done in updates])
     norms = [done.grad_norm for done in updates if done.grad_norm is not None]
     metrics = {f"reward/{name}": float(values.mean()) for name, values in rewards.items()}
     metrics["diversity"] = diversity(pictures, groups)

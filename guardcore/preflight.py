@@ -35,6 +35,7 @@ def check_run(run: Run) -> None:
         raise GuardcoreError(
             "evaluate.guidance_scale: this backbone has no guidance(); leave the key out"
         )
+    run.calibrator.check(run.config.train.iterations, run.config.train.updates_per_iteration)
     _check_density(run, schedule)
 
 

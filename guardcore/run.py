@@ -11,6 +11,7 @@ from torch import Tensor
 
 from guardcore.batch_size import BatchSize
 from guardcore.bound import Binding, Bound
+from guardcore.calibration import Calibrator, built_word
 from guardcore.clock import Clock
 from guardcore.components import Advantage, Backbone, PromptSource, Reward, Sampler, Tracker
 from guardcore.config import RunConfig
@@ -62,6 +63,7 @@ class Run:
     trackers: Trackers
     clock: Clock
     batch_size: BatchSize
+    calibrator: Calibrator
 
     @property
     def trained_rewards(self) -> Mapping[str, Reward]:
@@ -114,6 +116,7 @@ def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
             batch_size=BatchSize(
                 config.rollout.batch_size, config.rollout.out_of_memory == "halve"
             ),
+            calibrator=Calibrator([word for _, word in objective.ratio]),
         )
 
 
@@ -146,7 +149,7 @@ def _prompts(bound: Bound) -> PromptSource:
 def _objective(config: RunConfig, binding: Binding) -> Objective:
     return Objective(
         sampler=binding.sampler.build(),
-        ratio=[(bound.entry.qualified, bound.build()) for bound in binding.ratio],
+        ratio=[(bound.entry.qualified, built_word(bound)) for bound in binding.ratio],
         gradient_weight=[(b.entry.qualified, b.build()) for b in binding.gradient_weight],
         penalty={label: (b.weight or 0.0, b.build()) for label, b in binding.penalties.items()},
         reduction=config.reduction,

@@ -96,6 +96,11 @@ class RunDirectory:
         for half_done in (".writing", ".removing", ".adapter.writing"):  # by a killed run
             shutil.rmtree(self.path / half_done, ignore_errors=True)
 
+    def write_calibrated(self, found: Mapping[str, Any]) -> None:
+        """Write into the manifest the options that the run itself has found, by config path."""
+        manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
+        _replace(self.manifest, json.dumps({**manifest, "calibrated": found}, indent=1) + "\n")
+
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint."""
         from guardcore import checkpoint  # imports torch, which reading a run does without

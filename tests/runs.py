@@ -7,10 +7,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from guardcore import train
+from guardcore import Options, train
 from guardcore.layers import parse_config
 from guardcore.loop import Outcome
-from toy import ToyBackbone, ToyOptions, toy_host, toy_tree
+from toy import Brightness, RewardOptions, ToyBackbone, ToyOptions, toy_host, toy_tree
 
 
 def run(directory: Path, host=None, resume=False, report=False, **sections) -> Outcome:
@@ -129,3 +129,20 @@ def spying_host(**factories):
         return spies[-1]
 
     return toy_host(spy=("backbones", spy), **factories), spies
+
+
+def falling(at):
+    """A brightness whose ``at``-th call raises, once in all its lives."""
+    calls = []
+
+    def factory(options: Options):
+        class Falling(Brightness):
+            def __call__(self, images, prompts):
+                calls.append(1)
+                if len(calls) == at:
+                    raise RuntimeError("the power is gone")
+                return super().__call__(images, prompts)
+
+        return Falling(RewardOptions())
+
+    return toy_host(brightness=("rewards", factory))

@@ -6,12 +6,14 @@ amount by which ``E[log r]`` lies below 0. Each word is pure and treats every ro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 from pydantic import Field
 
-from guardcore import Options, RatioTerms, Registrar, StepContext, hookimpl, promote
+from guardcore import Calibration, Options, RatioTerms, Registrar, StepContext, hookimpl, promote
 
 Word = Callable[[RatioTerms, StepContext], RatioTerms]
 
@@ -21,6 +23,27 @@ class PPOClipOptions(Options):
 
     low: float = Field(1e-4, ge=0, lt=1, description="below 1: the lower bound is 1 − low")
     high: float = Field(1e-4, ge=0, description="above 1: the upper bound is 1 + high")
+    range: Literal["auto"] | None = Field(
+        None,
+        description="auto: the run's first iterations go without this clip; then low and high, "
+        "whatever stands there, become one width for good, that which leaves outside_fraction of "
+        "their ratios outside, first updates left out",
+    )
+    outside_fraction: float = Field(
+        0.1, gt=0, lt=1, description="part of the ratios that range: auto leaves outside"
+    )
+    calibration_iterations: int = Field(2, ge=1, description="iterations that range: auto looks at")
+
+    def calibration(self) -> Calibration | None:
+        """Return what ``range: auto`` waits for."""
+        if self.range is None:
+            return None
+        return Calibration(self.calibration_iterations, self.outside_fraction)
+
+    def calibrated(self, width: float) -> PPOClipOptions:
+        """Return both half-widths as numbers."""
+        low = min(width, math.nextafter(1, 0))
+        return self.model_copy(update={"low": low, "high": width, "range": None})
 
 
 class DPPOMaskOptions(Options):

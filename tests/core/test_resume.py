@@ -16,7 +16,7 @@ import yaml
 from guardcore import GuardcoreError, Options, checkpoint
 from guardcore.errors import CheckpointError
 from guardcore_cli.loading import embedded_profile
-from runs import checkpoints, left_over, metrics, rows, run, whole
+from runs import checkpoints, falling, left_over, metrics, rows, run, whole
 from toy import Brightness, RewardOptions, ToyBackbone, ToyOptions, toy_host, toy_tree
 
 SHAPES = {
@@ -40,23 +40,6 @@ SHAPES = {
     "no held-out prompts": {"prompts": {"eval": None}},
 }
 LONG = {"iterations": 6, "learning_rate": 0.02, "ema_every": 1}
-
-
-def falling(at):
-    """A brightness whose ``at``-th call raises, once in all its lives."""
-    calls = []
-
-    def factory(options: Options):
-        class Falling(Brightness):
-            def __call__(self, images, prompts):
-                calls.append(1)
-                if len(calls) == at:
-                    raise RuntimeError("the power is gone")
-                return super().__call__(images, prompts)
-
-        return Falling(RewardOptions())
-
-    return toy_host(brightness=("rewards", factory))
 
 
 def test_a_host_may_let_a_test_stand_in_for_the_toys_own_reward():
