@@ -85,7 +85,7 @@ def _ratio_plot(groups: Sequence[Group], group: Group, curves: Sequence[StepCurv
         "Line: mean of ratio − 1; band: ± one standard deviation of single ratios; dashed: the "
         "clip's bounds. A plain ratio lies below 0 (by K over the number of latent dimensions, "
         "most at the last steps); mean-revise, ratio-norm and so guard should lie on 0.",
-        figures_by_step.ratio_by_step(curves, clip_bounds(group.runs[0].config)),
+        figures_by_step.ratio_by_step(curves, clip_bounds({"ratio": group.runs[0].words})),
     )
 
 
@@ -101,7 +101,7 @@ def _histogram_plots(groups: Sequence[Group]) -> Iterator[Plot]:
                 "spread, where a triangle (the mean) left of the line is the shift that keeps "
                 "ratios from the upper bound. Line: ratio 1; dashed: the clip's bounds, where they "
                 "are in sight.",
-                ratio_histograms(steps, clip_bounds(group.runs[0].config), group.colour),
+                ratio_histograms(steps, clip_bounds({"ratio": group.runs[0].words}), group.colour),
             )
 
 

@@ -54,6 +54,14 @@ class RecordedRun:
         """Whether that was the run's last."""
         return self.iteration >= int(self.config["train"]["iterations"])
 
+    @property
+    def words(self) -> list[Mapping[str, Any]]:
+        """The words on the ratio, with the numbers that the run has found itself."""
+        words = [dict(spec) for spec in self.config.get("ratio") or ()]
+        for path, options in (self.manifest.get("calibrated") or {}).items():
+            words[int(path.rpartition(".")[2])] |= {**options, "range": "calibrated"}
+        return list(words)
+
     def series(self, key: str) -> dict[int, float]:
         """Return a metric by iteration, where it is a number."""
         rows = {row["iteration"]: row[key] for row in self.metrics if key in row}

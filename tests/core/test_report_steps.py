@@ -12,6 +12,7 @@ from scipy.special import ndtri
 from guardcore.report import write_report
 from guardcore.report.canvas import style
 from guardcore.report.densities import bins, density, reach, step_ratios
+from guardcore.report.facts import facts
 from guardcore.report.figures_by_step import bias_by_step, clip_by_sign, gradient_by_step
 from guardcore.report.figures_of_ratios import ratio_histograms
 from guardcore.report.groups import Group, group_runs
@@ -19,6 +20,7 @@ from guardcore.report.plots_by_step import share_plot, step_plots
 from guardcore.report.read import RecordedRun, read_run
 from guardcore.report.shares import share_curves, step_shares
 from guardcore.report.steps import step_curves, step_figures
+from guardcore.report.words import clip_bounds
 from runs import rows, run
 
 SINCE = ("ratio_quantiles", "log_ratio_raw", "clip_high_", "clip_low_", "grad_norm")
@@ -301,6 +303,19 @@ def test_an_old_and_a_new_run_stand_side_by_side(folder, tmp_path):
     assert "ratio-histogram-2-guard" not in found
     assert len(found["clip-by-step"].figure.axes[0].get_legend().get_texts()) == 2
     assert found["clip-by-sign"].figure.axes[0].get_legend() is None
+
+
+def test_a_range_that_the_run_has_found_is_the_one_that_is_drawn(folder):
+    clip = {"use": "guardcore:ppo-clip", "low": 1e-4, "high": 1e-4, "range": "auto"}
+    clip |= {"outside_fraction": 0.1, "calibration_iterations": 2}
+    config = {**read_run(folder).config, "ratio": [{"use": "guardcore:ratio-norm"}, clip]}
+    waiting = replace(read_run(folder), config=config, manifest={"calibrated": {}})
+    assert clip_bounds({"ratio": waiting.words}) is None
+    assert "ppo-clip (range auto, outside_fraction 0.1, calib" in facts(waiting)["Strategy"]
+    width = {**clip, "low": 3e-3, "high": 3e-3, "range": None}
+    found = replace(waiting, manifest={"calibrated": {"strategy guard: ratio.1": width}})
+    assert clip_bounds({"ratio": found.words}) == (-3e-3, 3e-3)
+    assert "ppo-clip (low 0.003, high 0.003, range calibrated)" in facts(found)["Strategy"]
 
 
 def test_a_damaged_quantile_leaves_its_update_out():
