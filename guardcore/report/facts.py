@@ -26,7 +26,7 @@ def facts(run: RecordedRun) -> dict[str, str]:
     sentence = strategy_sentence({**config, "ratio": run.words})
     found = {
         "Model": component(config["backbone"], "model", "guidance_scale", "dtype"),
-        "Strategy": f"{name} — {strategy_sentence({**config, 'ratio': run.words})}",
+        "Strategy": f"{name} — {sentence}",
         "Reward": rewards(config),
         "Sampler": f"{component(config['sampler'], 'noise_level')}; {steps}",
         "An iteration": f"{plural(rollout['groups'], 'prompt')} × {rollout['group_size']} images "
