@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from guardcore.calibration import Calibration as Calibration
     from guardcore.components import Advantage as Advantage
     from guardcore.components import Backbone as Backbone
     from guardcore.components import GradientWeight as GradientWeight
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from guardcore.hookspecs import Registrar as Registrar
     from guardcore.hookspecs import hookimpl as hookimpl
     from guardcore.loop import train as train
+    from guardcore.options import Calibration as Calibration
     from guardcore.options import Options as Options
     from guardcore.outline import Outline as Outline
     from guardcore.outline import Part as Part
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from guardcore.ratio import log_ratio as log_ratio
     from guardcore.ratio import surrogate as surrogate
     from guardcore.registry import create as create
+    from guardcore.replaying import replay as replay
     from guardcore.schedule import Schedule as Schedule
     from guardcore.schedule import Step as Step
     from guardcore.spec import Strategy as Strategy
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 _HOME = {
     name: module
     for module, names in {
-        "calibration": "Calibration",
         "components": "Advantage Backbone GradientWeight Penalty PromptSource RatioTransform "
         "Reward Sampler Tracker",
         "condition": "Condition",
@@ -58,11 +58,12 @@ _HOME = {
         "errors": "GuardcoreError",
         "hookspecs": "Registrar hookimpl",
         "loop": "train",
-        "options": "Options",
+        "options": "Calibration Options",
         "outline": "Outline Part Saving",
         "prompt": "Prompt",
         "ratio": "RatioTerms StepContext Surrogate log_ratio surrogate",
         "registry": "create",
+        "replaying": "replay",
         "schedule": "Schedule Step",
         "spec": "Strategy",
         "tensors": "per_row promote reduce_latents",

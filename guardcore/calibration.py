@@ -8,7 +8,6 @@ options with a number in them, so that the transform itself never knows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -18,21 +17,8 @@ from guardcore.bound import Bound
 from guardcore.components import RatioTransform
 from guardcore.errors import GuardcoreError
 from guardcore.figures import UpdateFigures
-from guardcore.options import Options
+from guardcore.options import Calibration, Options
 from guardcore.ratio import RatioTerms, StepContext
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What options wait for.
-
-    Attributes:
-        iterations: How many to look at, without the word.
-        fraction: Of the terms of updates from the second on, how many are to lie outside.
-    """
-
-    iterations: int
-    fraction: float
 
 
 @runtime_checkable

@@ -1,6 +1,7 @@
 """Checkpoints: safetensors and JSON, written aside and renamed, with checksums.
 
-A directory ``checkpoints/iteration-NNNNNN`` is whole or it is not there.
+A directory ``checkpoints/iteration-NNNNNN`` is whole or it is not there; so is one of
+``recordings/``, which has the same form.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,16 +42,38 @@ class Checkpoint:
         Raises:
             CheckpointError: A file is missing or its checksum differs.
         """
+        counters = self.counters()
+        return {name: self.tensors(name) for name in self._files()}, counters
+
+    def counters(self) -> dict[str, Any]:
+        """Return its counters alone."""
+        with self._sound():
+            counters: dict[str, Any] = self._record()["counters"]
+            return counters
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Return one file's tensors."""
+        with self._sound():
+            if _sha256(self.path / f"{name}.safetensors") != self._files()[name]:
+                raise CheckpointError(f"{self.path}: {name}.safetensors has been altered")
+            return load_file(self.path / f"{name}.safetensors")
+
+    def _files(self) -> Mapping[str, str]:
+        with self._sound():
+            files: Mapping[str, str] = self._record()["sha256"]
+            return {**files}
+
+    def _record(self) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self.path / _STATE).read_text(encoding="utf-8"))
+        if record.pop("checksum") != _digest(record):
+            raise CheckpointError(f"{self.path}: {_STATE} has been altered")
+        return record
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        """Inside, whatever a damaged file leads to is an error that names the directory."""
         try:
-            record = json.loads((self.path / _STATE).read_text(encoding="utf-8"))
-            if record.pop("checksum") != _digest(record):
-                raise CheckpointError(f"{self.path}: {_STATE} has been altered")
-            files: Mapping[str, str] = record["sha256"]
-            for name, checksum in files.items():
-                if _sha256(self.path / f"{name}.safetensors") != checksum:
-                    raise CheckpointError(f"{self.path}: {name}.safetensors has been altered")
-            state = {name: load_file(self.path / f"{name}.safetensors") for name in files}
-            return state, record["counters"]
+            yield
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{self.path} is damaged: {error}") from error
 
@@ -67,15 +91,35 @@ def save(
     Raises:
         CheckpointError: It could not be written; those before it are untouched.
     """
+    written = write(directory, iteration, state.items(), counters)
+    found = find(directory)
+    later = [c for c in found if c.iteration > iteration]  # damaged: resuming stepped over them
+    aged = [c for c in found if c.iteration <= iteration][:-keep]
+    for old in [*(c for c in aged if c.iteration != best), *later]:
+        _remove(old)
+    return written
+
+
+def write(
+    directory: Path,
+    iteration: int,
+    files: Iterable[tuple[str, Mapping[str, Tensor]]],
+    counters: Mapping[str, Any],
+) -> Checkpoint:
+    """Write one whole directory below ``directory``; each file is asked for when it is written.
+
+    Raises:
+        CheckpointError: It could not be written; nothing else is touched.
+    """
     target = directory / f"iteration-{iteration:06d}"
     aside = directory.parent / ".writing"
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         directory.mkdir(exist_ok=True)
-        _write(aside, iteration, state, counters)
+        _write(aside, iteration, files, counters)
         if target.exists():  # a damaged one, that resuming stepped over
-            _remove(target, directory.parent / ".removing")
+            _remove(Checkpoint(target, iteration))
         aside.rename(target)
         _sync(directory)
     except Exception as error:  # safetensors reports a full disk as its own error
@@ -83,11 +127,6 @@ def save(
         raise CheckpointError(
             f"cannot write {target}: {error}; the checkpoints before it are untouched"
         ) from error
-    found = find(directory)
-    later = [c for c in found if c.iteration > iteration]  # damaged: resuming stepped over them
-    aged = [c for c in found if c.iteration <= iteration][:-keep]
-    for old in [*(c for c in aged if c.iteration != best), *later]:
-        _remove(old.path, directory.parent / ".removing")
     return Checkpoint(target, iteration)
 
 
@@ -122,11 +161,16 @@ def restore(learner: Learner, directory: Path) -> Restored:
     return Restored()
 
 
-def _write(aside: Path, iteration: int, state: State, counters: Mapping[str, Any]) -> None:
+def _write(
+    aside: Path,
+    iteration: int,
+    files: Iterable[tuple[str, Mapping[str, Tensor]]],
+    counters: Mapping[str, Any],
+) -> None:
     checksums = {}
-    for name, tensors in state.items():
+    for name, tensors in files:
         path = aside / f"{name}.safetensors"
-        save_file(tensors, path)
+        save_file(dict(tensors), path)
         _sync(path)
         checksums[name] = _sha256(path)
     record = {"format": 1, "iteration": iteration, "counters": counters, "sha256": checksums}
@@ -136,10 +180,18 @@ def _write(aside: Path, iteration: int, state: State, counters: Mapping[str, Any
     _sync(aside)
 
 
-def _remove(path: Path, aside: Path) -> None:
+def drop_after(directory: Path, iteration: int) -> None:
+    """Remove what is later than ``iteration``."""
+    for found in find(directory):
+        if found.iteration > iteration:
+            _remove(found)
+
+
+def _remove(found: Checkpoint) -> None:
     """Take a checkpoint out of sight in one step, then remove it."""
+    aside = found.path.parent.parent / ".removing"
     shutil.rmtree(aside, ignore_errors=True)
-    path.rename(aside)
+    found.path.rename(aside)
     shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -144,6 +144,17 @@ class Checkpoint(Section):
     keep: int = Field(3, ge=1, description="newest checkpoints kept")
 
 
+class Record(Section):
+    """Iterations kept whole, for ``guardcore replay``."""
+
+    iterations: int = Field(
+        0,
+        ge=0,
+        description="how many iterations to record, evenly spread over the run, its last included; "
+        "0: none",
+    )
+
+
 class Prompts(Section):
     """The splits."""
 
@@ -183,6 +194,7 @@ class RunConfig(Section):
     evaluate: Evaluate = Field(Evaluate(), description="evaluation on held-out prompts")
     watch: Watch = Field(Watch(), description="for over-optimisation, at every evaluation")
     checkpoint: Checkpoint = Field(Checkpoint(), description="when the whole state is written")
+    record: Record = Field(Record(), description="iterations kept whole, for `guardcore replay`")
     tracker: tuple[Spec, ...] = Field((Spec(use="console"),), description="told everything")
     seed: int = Field(0, ge=0, lt=2**63, description="of every random draw of the run")
     deterministic: bool = Field(False, description="bit-exact resume on CUDA, at some speed")
@@ -192,6 +204,11 @@ class RunConfig(Section):
     def _default_strategy(cls, tree: Any) -> Any:
         """Name the default strategy only where the config has no words of its own."""
         return with_strategy(tree) if isinstance(tree, Mapping) else tree
+
+    def recorded(self, iterations: int) -> RunConfig:
+        """Return the config with ``iterations`` recorded, where it says none."""
+        chosen = Record(iterations=self.record.iterations or iterations)
+        return self.model_copy(update={"record": chosen})
 
 
 def with_strategy(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,12 @@ def guardcore_register_advantages(register: Registrar) -> None:
 
 @hookspec
 def guardcore_register_ratio_transforms(register: Registrar) -> None:
-    """Add words on the importance ratio: ``(RatioTerms, StepContext) -> RatioTerms``."""
+    """Add words on the importance ratio: ``(RatioTerms, StepContext) -> RatioTerms``.
+
+    Options with the methods ``calibration() -> Calibration | None`` and ``calibrated(width) ->
+    Options`` may wait for a quantile of ``|ratio − 1|`` that the run itself measures: until then
+    the word is left out, and from then on it is built from what ``calibrated`` returns.
+    """
 
 
 @hookspec

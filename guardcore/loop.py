@@ -12,38 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from guardcore import checkpoint, noise
-from guardcore.batch_size import with_room
+from guardcore import checkpoint
 from guardcore.binding import bind
 from guardcore.bound import Binding, resolved
 from guardcore.config import RunConfig
-from guardcore.diversity import diversity, thumbnails
 from guardcore.errors import GuardcoreError
-from guardcore.figures import Row, headline
+from guardcore.iteration import iterate_with_room
 from guardcore.learner import Learner, State
 from guardcore.observers import Observers
-from guardcore.plan import draw_prompts, micro_batches, shares, trained_steps
 from guardcore.plugins import PluginHost
 from guardcore.preflight import check_run
-from guardcore.prompt import Prompt
+from guardcore.recording import recorded_iterations
 from guardcore.registry import Registry
 from guardcore.reporting import report_evaluation, report_iteration, report_run
-from guardcore.rollout import decode, denoise
 from guardcore.run import Run, coming_prompts, prepare_prompts, prepared
 from guardcore.run_directory import RunDirectory
 from guardcore.signals import StopRequest
-from guardcore.trajectory import Trajectory
-from guardcore.update import update
 from guardcore.watch import Alarm, Watcher
-from guardcore.weighing import weigh
 
 _log = logging.getLogger("guardcore")
-
-Figures = tuple[dict[str, float], list[Row]]
-"""An iteration's metrics, and its rows of ``steps.jsonl``."""
 
 
 @dataclass(frozen=True)
@@ -150,10 +137,12 @@ def _run(
         report_iteration(run, record, 0, metrics | run.clock.lap(), [])
         if stop.received is not None:
             return Outcome(record.path, 0, finished=False, signal=stop.received)
+    recorded = recorded_iterations(config.train.iterations, config.record.iterations)
     for iteration in range(max(start, 0) + 1, config.train.iterations + 1):
         last = iteration == config.train.iterations
+        tape = record.recordings if iteration in recorded else None
         waiting = run.calibrator.waiting
-        metrics, rows = iterate_with_room(run, learner, iteration)
+        metrics, rows = iterate_with_room(run, learner, iteration, tape)
         if waiting:
             record.write_calibrated(run.calibrator.found())
         if run.eval_prompts is not None and (last or iteration % config.evaluate.every == 0):
@@ -198,93 +187,6 @@ def _write_adapter(run: Run, learner: Learner, record: RunDirectory, best: int |
         learner.load(state, counters)
     with learner.averaged():
         record.write_adapter(run.backbone.save_adapter)
-
-
-def iterate_with_room(run: Run, learner: Learner, iteration: int) -> Figures:
-    """Do one iteration; where the memory is too small, anew with half the micro-batch.
-
-    Raises:
-        GuardcoreError: One image is too much, or the config forbids halving.
-    """
-    before = learner.snapshot() if run.batch_size.may_halve else ({}, {})
-    return with_room(
-        run.batch_size, lambda: iterate(run, learner, iteration), lambda: learner.load(*before)
-    )
-
-
-def iterate(run: Run, learner: Learner, iteration: int) -> Figures:
-    """Do one iteration; return its metrics and its rows of ``steps.jsonl``."""
-    settings, seed = run.config.rollout, run.config.seed
-    chosen = draw_prompts(len(run.train_prompts), settings.groups, seed, iteration)
-    prompts = [run.train_prompts[c] for c in chosen for _ in range(settings.group_size)]
-    groups = torch.arange(settings.groups).repeat_interleave(settings.group_size)
-
-    trajectories, rewards, pictures = sample(run, prompts, iteration)
-    advantages = weigh(run, rewards, groups, len(trajectories[0].steps))
-
-    updates, rows = [], []
-    every = run.config.train.step_gradients_every
-    by_step = every > 0 and (iteration - 1) % every == 0
-    parts = shares(
-        len(trajectories),
-        run.config.train.updates_per_iteration,
-        run.config.train.samples_per_update,
-    )
-    for number, part in enumerate(parts, 1):
-        share = [trajectories[place] for place in part]
-        updates.append(update(run, learner, share, advantages, first=number == 1, by_step=by_step))
-        rows += updates[-1].figures.rows(iteration, number)
-        if learner.exhausted:
-            break
-
-    run.calibrator.take([done.figures for done in updates])
-    norms = [done.grad_norm for done in updates if done.grad_norm is not None]
-    metrics = {f"reward/{name}": float(values.mean()) for name, values in rewards.items()}
-    metrics["diversity"] = diversity(pictures, groups)
-    metrics |= headline([done.figures for done in updates])
-    metrics["loss"] = sum(done.loss for done in updates) / len(updates)
-    metrics["grad_norm"] = sum(norms) / len(norms) if norms else 0.0
-    metrics["advantage/zero"] = float((advantages == 0).all(1).double().mean())
-    metrics["updates/skipped"] = learner.skipped
-    metrics["batch_size"] = run.batch_size.size
-    return metrics, rows
-
-
-def sample(
-    run: Run, prompts: list[Prompt], iteration: int
-) -> tuple[list[Trajectory], dict[str, Tensor], Tensor]:
-    """Sample every micro-batch, and score it while the next one is sampled.
-
-    Returns:
-        The trajectories, every trained reward ``[N]``, and the images' thumbnails ``[N, F]``.
-    """
-    settings, seed, backbone = run.config.rollout, run.config.seed, run.backbone
-    size = settings.height, settings.width
-    schedule = backbone.schedule(settings.num_inference_steps, *size)
-    stochastic = trained_steps(settings, seed, iteration)
-    shape = backbone.latent_shape(*size)
-    trajectories, pictures = [], []
-    with run.scoring(run.trained_rewards) as scoring:
-        for batch in micro_batches(len(prompts), run.batch_size.size):
-            texts = prompts[batch.start : batch.stop]
-            with run.clock("encode"):
-                condition = backbone.encode(texts, *size)
-
-            def source(what: str, batch: range = batch) -> Tensor:
-                shared = settings.same_noise and what == "start"
-                samples = [s // settings.group_size for s in batch] if shared else batch
-                return noise.draw(shape, seed, iteration, what, samples)
-
-            x, taken = denoise(
-                backbone, run.objective.sampler, schedule, condition, source, stochastic, run.clock
-            )
-            images = decode(backbone, x, condition, run.clock)
-            scoring.submit(images, texts)
-            pictures.append(thumbnails(images))
-            kept = Trajectory(batch, condition, taken, stochastic)
-            trajectories.append(kept.offload() if settings.offload_trajectories else kept)
-            run.trackers.progress("sample", batch.stop, len(prompts))
-        return trajectories, scoring.collect(), torch.cat(pictures)
 
 
 def _announce(received: signal.Signals) -> None:

@@ -70,7 +70,14 @@ class Objective:
         Raises:
             ComponentError: A component raised, or returned another shape than ``[B]``.
         """
-        context = self._context(backbone, condition, taken, advantage, clock)
+        return self.rate(self.context(backbone, condition, taken, advantage, clock))
+
+    def rate(self, context: StepContext) -> Scored:
+        """Score what ``context`` returned, of this objective or of another with its sampler.
+
+        Raises:
+            ComponentError: As ``score``.
+        """
         raw = log_ratio(context)
         terms = RatioTerms(raw)
         for name, transform in self.ratio:
@@ -81,6 +88,7 @@ class Objective:
         for name, factor in self.gradient_weight:
             who = f"gradient weight {name!r}"
             weight = weight * _check_rows(who, _call(who, factor, context), raw)
+        advantage = raw.new_zeros(raw.shape) if context.advantage is None else context.advantage
         result = surrogate(terms, advantage.to(raw), weight)
         loss = result.loss
         for name, (coefficient, penalty) in self.penalty.items():
@@ -88,7 +96,7 @@ class Objective:
             loss = loss + coefficient * _check_rows(who, _call(who, penalty, context), raw)
         return Scored(context, raw, terms, result.clipped, loss)
 
-    def _context(
+    def context(
         self,
         backbone: Backbone,
         condition: Condition,
@@ -96,6 +104,7 @@ class Objective:
         advantage: Tensor,
         clock: Clock,
     ) -> StepContext:
+        """Return all that the components may look at: one forward, two where there is a penalty."""
         step, x = taken.step, taken.x
         with clock("forward"):
             velocity = promote(backbone.velocity(x, step.sigma, condition))

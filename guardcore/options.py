@@ -6,6 +6,7 @@ documentation and the run's manifest.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -40,3 +41,16 @@ class Options(BaseModel):
         taken = RESERVED & set(cls.model_fields)
         if taken:
             raise TypeError(f"{cls.__name__}: {sorted(taken)[0]!r} is a reserved field name")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What options wait for.
+
+    Attributes:
+        iterations: How many to look at, without the word.
+        fraction: Of the terms of updates from the second on, how many are to lie outside.
+    """
+
+    iterations: int
+    fraction: float

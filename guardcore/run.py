@@ -77,25 +77,18 @@ class Run:
 
 @contextmanager
 def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
-    """Build a run's components; on leaving, close rewards and trackers.
-
-    The global generator is seeded immediately before the backbone is built, so that an adapter's
-    initial weights depend on the seed alone.
-    """
+    """Build a run's components; on leaving, close rewards and trackers."""
     with ExitStack() as stack:
         train_prompts = _prompts(binding.train_prompts)
         eval_prompts = _prompts(binding.eval_prompts) if binding.eval_prompts else None
-        objective = _objective(config, binding)
+        objective = build_objective(config, binding)
         advantage, eval_sampler = binding.advantage.build(), binding.eval_sampler.build()
         rewards = {}
         for label, bound in binding.rewards.items():
             rewards[label] = bound.build()
             stack.callback(rewards[label].close)
         judges = stack.enter_context(Judges(rewards))
-        if config.deterministic:
-            torch.use_deterministic_algorithms(True)
-        torch.manual_seed(config.seed)
-        backbone = binding.backbone.build()
+        backbone = build_backbone(config, binding)
         trackers = []
         for bound in binding.trackers:
             trackers.append(bound.build())
@@ -118,6 +111,30 @@ def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
             ),
             calibrator=Calibrator([word for _, word in objective.ratio]),
         )
+
+
+def build_backbone(config: RunConfig, binding: Binding) -> Backbone:
+    """Build the model alone.
+
+    The global generator is seeded immediately before, so that an adapter's initial weights depend
+    on the seed alone.
+    """
+    if config.deterministic:
+        torch.use_deterministic_algorithms(True)
+    torch.manual_seed(config.seed)
+    backbone: Backbone = binding.backbone.build()
+    return backbone
+
+
+def build_objective(config: RunConfig, binding: Binding) -> Objective:
+    """Build what makes the loss alone."""
+    return Objective(
+        sampler=binding.sampler.build(),
+        ratio=[(bound.entry.qualified, built_word(bound)) for bound in binding.ratio],
+        gradient_weight=[(b.entry.qualified, b.build()) for b in binding.gradient_weight],
+        penalty={label: (b.weight or 0.0, b.build()) for label, b in binding.penalties.items()},
+        reduction=config.reduction,
+    )
 
 
 def prepare_prompts(backbone: Backbone, prompts: Iterable[Prompt]) -> None:
@@ -144,13 +161,3 @@ def _prompts(bound: Bound) -> PromptSource:
     if len(source) == 0:
         raise GuardcoreError(f"{bound.path}: {bound.entry.qualified} holds no prompt")
     return source
-
-
-def _objective(config: RunConfig, binding: Binding) -> Objective:
-    return Objective(
-        sampler=binding.sampler.build(),
-        ratio=[(bound.entry.qualified, built_word(bound)) for bound in binding.ratio],
-        gradient_weight=[(b.entry.qualified, b.build()) for b in binding.gradient_weight],
-        penalty={label: (b.weight or 0.0, b.build()) for label, b in binding.penalties.items()},
-        reduction=config.reduction,
-    )

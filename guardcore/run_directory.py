@@ -31,6 +31,7 @@ _MAY_CHANGE = {
     "train.max_skipped_updates",
     "checkpoint.every",
     "checkpoint.keep",
+    "record.iterations",
 }
 """What a resumed run may set anew; ``tracker`` too, and what components' options name."""
 
@@ -44,6 +45,7 @@ class RunDirectory:
         self.manifest = path / "manifest.json"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
+        self.recordings = path / "recordings"
         self.adapter = path / "adapter"
         self.report = path / "report.html"
         self.error_log = path / "error.log"
@@ -138,12 +140,15 @@ class RunDirectory:
         return [json.loads(line) for line in lines]
 
     def cut_back(self, iteration: int) -> None:
-        """Drop every row after ``iteration``; below 0 drops all."""
+        """Drop every row and recording after ``iteration``; below 0 drops all."""
         for name in ("metrics", "steps"):
             path = self.path / f"{name}.jsonl"
             if path.is_file():
                 kept = [row for row in self.rows(name) if row["iteration"] <= iteration]
                 _replace(path, "".join(json.dumps(row) + "\n" for row in kept))
+        from guardcore import checkpoint  # likewise
+
+        checkpoint.drop_after(self.recordings, iteration)
 
     def write_samples(self, iteration: int, record: Mapping[str, Any]) -> None:
         """Write an evaluation's prompts and scores."""

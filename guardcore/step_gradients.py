@@ -27,8 +27,7 @@ class StepGradients:
     def close(self, step: int) -> None:
         """Take what was accumulated since the last call as the gradient of ``step``."""
         found = [p.grad for p in self._parameters if p.grad is not None]
-        norms = [torch.linalg.vector_norm(gradient.float()) for gradient in found]
-        self.norms[step] = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
+        self.norms[step] = total_norm(found)
         for place, parameter in enumerate(self._parameters):
             if parameter.grad is not None:
                 before, own = self._sums[place], parameter.grad.cpu()
@@ -39,3 +38,9 @@ class StepGradients:
         """Put the sum of all steps where the optimiser looks for it."""
         for parameter, total in zip(self._parameters, self._sums, strict=True):
             parameter.grad = None if total is None else total.to(parameter.device)
+
+
+def total_norm(gradients: Iterable[Tensor]) -> float:
+    """Return the norm of several gradients together, in float32."""
+    norms = [torch.linalg.vector_norm(gradient.float()) for gradient in gradients]
+    return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0

@@ -94,6 +94,10 @@ class Offloaded(Trajectory):
     places: Tensor
     device: torch.device
 
+    def offload(self) -> Offloaded:
+        """Return it in the host's memory: this one is there."""
+        return self
+
     def onload(self) -> Trajectory:
         """Return it where it was sampled, equal to the last bit."""
         condition = self.condition.to(self.device).rows(self.places.to(self.device))

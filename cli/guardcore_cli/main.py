@@ -14,8 +14,10 @@ from guardcore_cli import (
     inference,
     plan,
     plugins,
+    replay,
     report,
     serve,
+    study,
     train,
 )
 
@@ -30,6 +32,8 @@ app.command("train")(train.train)
 app.command("plan")(plan.plan)
 app.command("sample")(inference.sample)
 app.command("eval")(inference.evaluate)
+app.command("replay")(replay.replay)
+app.command("study")(study.study)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("bench")(bench.bench)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from guardcore.loop import Outcome
 
 _RUNS = Path("runs")
+RECORDED = 3
+"""Iterations that ``--record`` keeps, where the config doesn't say."""
 
 
 def train(
@@ -27,6 +29,12 @@ def train(
     reward: parameters.Reward = None,
     assignments: parameters.Set = None,
     out: Annotated[Path | None, typer.Option(help="Run directory. Default: runs/DATE.")] = None,
+    record: Annotated[
+        bool,
+        typer.Option(
+            "--record", help="Keep 3 iterations whole for `replay`, or as many as the config says."
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint of --out.")
     ] = False,
@@ -55,6 +63,8 @@ def train(
     if resume and config is None and (directory / "config.yaml").is_file():
         config = [directory]
     settings = load_config(config or (), overrides)
+    if record:
+        settings = settings.recorded(RECORDED)
     if dry_run:
         from guardcore_cli.outlook import describe
 

@@ -23,6 +23,7 @@ STRATEGIES = (
     "temp-reweight",
     "mean-revised",
     "ratio-norm",
+    "flat-norm",
     "guard",
     "guard-dance",
     "dppo",

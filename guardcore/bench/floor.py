@@ -1,6 +1,6 @@
 """The bare loop: an iteration as a published script would write it, and nothing else.
 
-It makes the same encode, velocity, decode, reward and advantage calls as ``loop.iterate``, over
+It makes the same encode, velocity, decode, reward and advantage calls as ``iterate``, over
 the same prompts, micro-batches and trained steps, and as many backward passes. Left out, because
 ours pays for them: samplers and ratio words as plugins, figures, clocks, trackers, checks of
 shapes and numbers, noise that does not depend on batching, gradient clipping, EMA. What ours has

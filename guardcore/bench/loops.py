@@ -21,8 +21,8 @@ from guardcore.bench.floor import bare_iteration
 from guardcore.clock import Clock
 from guardcore.components import Advantage
 from guardcore.config import Rollout
+from guardcore.iteration import iterate
 from guardcore.learner import Learner, load_weights
-from guardcore.loop import iterate
 from guardcore.plan import draw_prompts, trained_steps
 from guardcore.run import Run
 

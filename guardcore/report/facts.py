@@ -49,6 +49,8 @@ def status(run: RecordedRun) -> str:
         return f"failed after iteration {run.iteration} of {planned}: {run.error}"
     if run.finished:
         return f"finished, {plural(planned, 'iteration')}"
+    if run.warned_off:
+        return f"stopped by the watch: {run.iteration} of {plural(planned, 'iteration')}"
     return f"not finished: {run.iteration} of {plural(planned, 'iteration')}"
 
 

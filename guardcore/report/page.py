@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from guardcore.report.canvas import Plot, svg
+from guardcore.report.comparison import compare
 from guardcore.report.facts import facts, seconds, status
 from guardcore.report.gold import alarms
 from guardcore.report.groups import Group, differing, flat
@@ -17,6 +18,7 @@ from guardcore.report.plots_by_step import clip_plots, share_plot, step_plots
 from guardcore.report.plots_of_gold import gold_plots, gold_text
 from guardcore.report.read import RecordedRun
 from guardcore.report.samples import comparisons, data_uri
+from guardcore.report.tables import tables
 from guardcore.report.verdicts import every_seed, verdicts
 from guardcore.report.words import duration, strategy_sentence
 
@@ -84,6 +86,7 @@ def render(groups: Sequence[Group], parts: Sequence[Section]) -> str:
         runs=[_run(group, run) for group in groups for run in group.runs],
         strategies=[(group, strategy_sentence(group.runs[0].config)) for group in groups],
         tables=[verdicts(groups), every_seed(groups)],
+        side_by_side=tables(compare(groups)) if len(groups) > 1 else [],
         comparisons=comparisons(groups),
         rewards=list(dict.fromkeys(name for run in runs for name in run.labels("eval"))),
         sections=parts,

@@ -62,6 +62,17 @@ class RecordedRun:
             words[int(path.rpartition(".")[2])] |= {**options, "range": "calibrated"}
         return list(words)
 
+    @property
+    def warned_off(self) -> bool:
+        """Whether the watch has stopped the run before its last iteration."""
+        stops = bool((self.config.get("watch") or {}).get("stop"))
+        return stops and not self.finished and self.series("alarm").get(self.iteration) == 1
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.finished or self.warned_off
+
     def series(self, key: str) -> dict[int, float]:
         """Return a metric by iteration, where it is a number."""
         rows = {row["iteration"]: row[key] for row in self.metrics if key in row}

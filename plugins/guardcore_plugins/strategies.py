@@ -33,6 +33,10 @@ RATIO_NORM = Strategy(
     ratio=["ratio-norm", _clip(2e-6)],
     description="The ratio centred and scaled, Eq. 8, without gradient weights.",
 )
+FLAT_NORM = Strategy(
+    ratio=["flat-norm", _clip(2e-5)],
+    description="The ratio centred, and of one spread at every step, which evens the gradient too.",
+)
 GUARD = Strategy(
     ratio=["ratio-norm", _clip(2e-6)],
     gradient_weight=["inverse-dt"],
@@ -58,6 +62,7 @@ def guardcore_register_strategies(register: Registrar) -> None:
     register("temp-reweight", TEMP_REWEIGHT)
     register("mean-revised", MEAN_REVISED)
     register("ratio-norm", RATIO_NORM)
+    register("flat-norm", FLAT_NORM)
     register("guard", GUARD)
     register("guard-dance", GUARD_DANCE)
     register("dppo", DPPO)

@@ -15,6 +15,7 @@ DESIGN = {
     "temp-reweight": ([clip(1e-4)], ["noise-scale"]),
     "mean-revised": (["mean-revise", clip(1e-4)], []),
     "ratio-norm": (["ratio-norm", clip(2e-6)], []),
+    "flat-norm": (["flat-norm", clip(2e-5)], []),
     "guard": (["ratio-norm", clip(2e-6)], ["inverse-dt"]),
     "guard-dance": (["ratio-norm", clip(2e-6)], ["dance"]),
     "dppo": (["dppo-mask"], []),

@@ -1,31 +1,25 @@
 """Rendered text: how much of the quoted words can be read in the picture?
 
-The rule is Flow-GRPO's (arXiv 2505.05470, text rendering); the reader is RapidOCR with the models
-that its package ships, so nothing is downloaded. The published runs read with PaddleOCR's English
-models: scores compare within one reader only.
+The rule is Flow-GRPO's (arXiv 2505.05470, text rendering); the reader is one of two RapidOCRs with
+the models that its package ships, so nothing is downloaded. The published runs read with
+PaddleOCR's English models: scores compare within one reader only. Train on one and look with the
+other: what only one of them can read is drawn for the judge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import Field
 
-from guardcore import GuardcoreError, Options, Prompt
-from guardcore_plugins.rewards.inputs import PromptError, as_bytes, check_images
+from guardcore import Options, Prompt
+from guardcore_plugins.rewards.inputs import PromptError, check_images
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
-    Picture = NDArray[np.uint8]
-
-BLANK = 24
-"""An image whose pixels all lie this close to its border's colour (of 255) holds no ink."""
+Engine = Literal["rapidocr-onnxruntime", "rapidocr"]
 
 
 class TextReader(Protocol):
@@ -127,6 +121,11 @@ class TextRendering:
 class OcrOptions(Options):
     """Options of ``ocr``."""
 
+    engine: Engine = Field(
+        "rapidocr-onnxruntime",
+        description="what reads; rapidocr-onnxruntime: PP-OCRv4, extra ocr, Python below 3.13; "
+        "rapidocr: the package's version 3, PP-OCRv6, extra rapidocr, half as quick",
+    )
     metadata_key: str | None = Field(
         None,
         description="key of the prompt's metadata under which the text to draw stands; null: it "
@@ -146,79 +145,8 @@ class OcrOptions(Options):
     )
 
 
-class RapidReader:
-    """RapidOCR, an image at a time, so that no image's text depends on the batch.
-
-    Raises:
-        GuardcoreError: The package is not installed.
-    """
-
-    def __init__(self, options: OcrOptions) -> None:
-        try:
-            from rapidocr_onnxruntime import RapidOCR
-        except ImportError as error:
-            raise GuardcoreError(
-                f"reward ocr: RapidOCR can't be imported ({error}); pip install 'guardcore[ocr]'"
-            ) from error
-        self._options = options
-        # An engine stores how it preprocesses the image it is at: no two threads may share one.
-        # A detector side of 128 is what makes 64-pixel images readable, and large ones quick.
-        self._idle: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(options.workers):
-            self._idle.put(
-                RapidOCR(
-                    intra_op_num_threads=options.threads,
-                    inter_op_num_threads=1,
-                    det_limit_side_len=128,
-                    det_limit_type="min",
-                    use_cls=False,
-                    text_score=options.confidence,
-                )
-            )
-
-    def __call__(self, images: Tensor) -> list[str]:
-        """Return each image's lines of text, in reading order, joined by spaces."""
-        pictures = [picture[:, :, ::-1] for picture in as_bytes(images)]
-        with ThreadPoolExecutor(self._options.workers, "ocr") as pool:
-            return list(pool.map(self._read, pictures))
-
-    def _read(self, bgr: Picture) -> str:
-        engine = self._idle.get()
-        try:
-            if not self._options.detection:
-                return self._read_line(engine, _crop_to_ink(bgr))
-            lines, _ = engine(bgr)
-            return " ".join(text for _, text, _ in lines or ())
-        finally:
-            self._idle.put(engine)
-
-    def _read_line(self, engine: Any, bgr: Picture | None) -> str:
-        if bgr is None:
-            return ""
-        [[text, confidence]], _ = engine(bgr, use_det=False)
-        return str(text) if float(confidence) >= self._options.confidence else ""
-
-
-def _crop_to_ink(picture: Picture) -> Picture | None:
-    """Crop ``[H, W, 3]`` to what differs from its border's colour, with a margin; None if blank.
-
-    Ink is what lies more than half as far from the border's median colour as the farthest pixel.
-    """
-    import numpy as np
-
-    border = np.concatenate([picture[[0, -1]].reshape(-1, 3), picture[:, [0, -1]].reshape(-1, 3)])
-    distance = np.abs(picture - np.median(border, axis=0)).max(axis=2)
-    if distance.max() < BLANK:
-        return None
-    rows, columns = np.nonzero(distance > distance.max() / 2)
-    top, bottom = int(rows.min()), int(rows.max()) + 1
-    left, right = int(columns.min()), int(columns.max()) + 1
-    margin = max(2, (bottom - top) // 5)
-    return picture[
-        max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin
-    ].copy()
-
-
 def ocr(options: OcrOptions) -> TextRendering:
     """Read the image with RapidOCR and compare with the text that the prompt wants in it."""
+    from guardcore_plugins.rewards.ocr_readers import RapidReader
+
     return TextRendering(RapidReader(options), options.metadata_key)

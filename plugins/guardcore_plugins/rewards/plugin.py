@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from guardcore import Registrar, hookimpl
+from guardcore_plugins.rewards.brisque import brisque
 from guardcore_plugins.rewards.clip_score import clip_score
 from guardcore_plugins.rewards.geneval import geneval
 from guardcore_plugins.rewards.jpeg_size import jpeg_size
@@ -19,4 +20,5 @@ def guardcore_register_rewards(register: Registrar) -> None:
     register("pickscore", pickscore)
     register("clip-score", clip_score)
     register("jpeg-size", jpeg_size)
+    register("brisque", brisque)
     register("remote", remote)

@@ -1,4 +1,4 @@
-"""The tiny world's prompts as a plugin. Importing this loads neither numpy nor torch."""
+"""The tiny world's prompts and reward as a plugin. Importing this loads neither numpy nor torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from guardcore import Options, Prompt, Registrar, hookimpl
+from guardcore import Options, Prompt, Registrar, Reward, hookimpl
 
 Tag = Literal[
     "single_object", "two_object", "counting", "colors", "position", "color_attr", "digits"
@@ -40,7 +40,35 @@ def tiny_world_prompts(options: TinyWorldOptions) -> Sequence[Prompt]:
     return choose(options.split, options.task, options.size, options.seed)
 
 
+class DrawnLikenessOptions(Options):
+    """What drawn-likeness compares with."""
+
+    task: Group = Field(
+        "scenes", description="the drawings: scenes, digits (numbers), or all, both in turn"
+    )
+    half: float = Field(
+        2.0,
+        gt=0,
+        description="distance to drawings at which the score is 0.5, in deviations; drawings "
+        "themselves have about 0.6",
+    )
+
+
+def drawn_likeness(options: DrawnLikenessOptions) -> Reward:
+    """Compare how the image looks with drawn scenes, whatever it shows; no network."""
+    from guardcore_plugins.tiny_world.likeness import DrawnLikeness
+    from guardcore_plugins.tiny_world.prompts import GROUPS
+
+    return DrawnLikeness(GROUPS[options.task], options.half)
+
+
 @hookimpl
 def guardcore_register_prompt_sources(register: Registrar) -> None:
     """Register the tiny world's captions."""
     register("tiny-world", tiny_world_prompts)
+
+
+@hookimpl
+def guardcore_register_rewards(register: Registrar) -> None:
+    """Register the likeness to drawn scenes."""
+    register("drawn-likeness", drawn_likeness)

@@ -38,7 +38,7 @@ def read(images: Tensor) -> list[list[Detection]]:
     return [_read_one(picture) for picture in pixels]
 
 
-def _ground(picture: Array) -> Array:
+def ground(picture: Array) -> Array:
     """The median colour `[3]` of the frame."""
     inner = (slice(FRAME, -FRAME), slice(FRAME, -FRAME))
     frame = np.ones(picture.shape[:2], dtype=bool)
@@ -48,7 +48,7 @@ def _ground(picture: Array) -> Array:
 
 
 def _read_one(picture: Array) -> list[Detection]:
-    offset = picture - _ground(picture)
+    offset = picture - ground(picture)
     distance = np.sqrt((offset * offset).sum(-1))
     parts, _ = ndimage.label(distance > TOLERANCE, np.ones((3, 3)))
     found = []

@@ -17,9 +17,9 @@ import torch
 from safetensors import safe_open
 
 from guardcore.binding import bind
+from guardcore.iteration import iterate
 from guardcore.layers import parse_config
 from guardcore.learner import Learner
-from guardcore.loop import iterate
 from guardcore.run import prepared
 
 TESTS = Path(__file__).parents[2]

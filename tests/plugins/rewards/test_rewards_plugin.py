@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from guardcore import Options, Prompt
 from guardcore_plugins.rewards import plugin
+from guardcore_plugins.rewards.brisque import Brisque, BrisqueOptions
 from guardcore_plugins.rewards.clip_score import ClipScoreOptions
 from guardcore_plugins.rewards.geneval import GenEval, GenEvalOptions
 from guardcore_plugins.rewards.inputs import as_bytes
@@ -19,12 +20,24 @@ from guardcore_plugins.rewards.pickscore import PickScoreOptions
 
 HEAVY = {
     *("torch", "numpy", "scipy", "PIL", "transformers", "huggingface_hub"),
-    *("rapidocr_onnxruntime", "onnxruntime", "cv2", "urllib3", "fastapi", "uvicorn"),
+    *(
+        "rapidocr",
+        "rapidocr_onnxruntime",
+        "onnxruntime",
+        "brisque",
+        "skimage",
+        "libsvm",
+        "cv2",
+        "urllib3",
+        "fastapi",
+        "uvicorn",
+    ),
 }
 REWARDS = [
     GenEval(lambda images: [[]] * len(images)),
     TextRendering(lambda images: [""] * len(images)),
     JpegSize(JpegSizeOptions()),
+    Brisque(lambda picture: 20.0),
 ]
 
 
@@ -34,7 +47,7 @@ def registered():
     return factories
 
 
-NAMES = ["geneval", "ocr", "pickscore", "clip-score", "jpeg-size", "remote"]
+NAMES = ["geneval", "ocr", "pickscore", "clip-score", "jpeg-size", "brisque", "remote"]
 
 
 def test_the_rewards_are_registered():
@@ -68,6 +81,7 @@ def test_importing_the_plugin_imports_nothing_heavy():
         (GenEvalOptions, {"threshold": 1.0}),
         (OcrOptions, {"threads": 0}),
         (OcrOptions, {"confidence": 1.5}),
+        (OcrOptions, {"engine": "tesseract"}),
         (PickScoreOptions, {"model": "neither"}),
         (PickScoreOptions, {"divide_by": 0}),
         (PickScoreOptions, {"dtype": "int8"}),
@@ -76,6 +90,7 @@ def test_importing_the_plugin_imports_nothing_heavy():
         (JpegSizeOptions, {"quality": 0}),
         (JpegSizeOptions, {"prefer": "medium"}),
         (JpegSizeOptions, {"kwality": 95}),
+        (BrisqueOptions, {"size": 64}),
     ],
 )
 def test_bad_options_are_refused(options, value):
