@@ -40,6 +40,7 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints/cpu.txt
 
 $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints/cpu.txt
 	$(PIP) -e '.[dev]'
+	-$(PIP) -e '.[brisque]'  # compiles libsvm; without a C++ compiler its tests are skipped
 	touch $@
 
 clean:

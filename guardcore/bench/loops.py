@@ -26,7 +26,7 @@ from guardcore.learner import Learner, load_weights
 from guardcore.plan import draw_prompts, trained_steps
 from guardcore.run import Run
 
-ITERATION = 1
+ITERATION = 2
 """Always the same one: its texts are encoded once, and every pair has the same work to do."""
 
 
