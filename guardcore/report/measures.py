@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from guardcore.report.facts import seconds
 from guardcore.report.read import RecordedRun, Row
+from guardcore.report.shares import step_shares
 from guardcore.report.steps import later_updates, mean, step_figures
 
 Measures = Mapping[str, float]
@@ -55,24 +56,9 @@ def _of_steps(rows: Sequence[Row]) -> dict[str, float]:
         "clip_high": mean([row["clip_high"] for row in later]),
         "blocked": mean([row["blocked"] for row in later]),
         "spread": factor([point.spread for point in points]),
-        "share_first": factor(gradient_shares(first)),
-        "share_later": factor(gradient_shares(later)),
+        "share_first": factor([point.share for point in step_shares([first])]),
+        "share_later": factor([point.share for point in step_shares([later])]),
     }
-
-
-def gradient_shares(rows: Sequence[Row]) -> list[float]:
-    """Return each denoising step's share of the gradient's norm, the mean over sampled updates."""
-    updates: dict[tuple[int, int], dict[int, float]] = {}
-    for row in rows:
-        if math.isfinite(row.get("grad_norm", math.nan)):
-            norms = updates.setdefault((int(row["iteration"]), int(row["update"])), {})
-            norms[int(row["step"])] = float(row["grad_norm"])
-    shares: dict[int, list[float]] = {}
-    for norms in updates.values():
-        total = sum(norms.values())
-        for step, norm in norms.items() if total > 0 else ():
-            shares.setdefault(step, []).append(norm / total)
-    return [mean(values) for _, values in sorted(shares.items())]
 
 
 def factor(values: Sequence[float]) -> float:

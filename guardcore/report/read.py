@@ -55,6 +55,14 @@ class RecordedRun:
         return self.iteration >= int(self.config["train"]["iterations"])
 
     @property
+    def words(self) -> list[Mapping[str, Any]]:
+        """The words on the ratio, with the numbers that the run has found itself."""
+        words = [dict(spec) for spec in self.config.get("ratio") or ()]
+        for path, options in (self.manifest.get("calibrated") or {}).items():
+            words[int(path.rpartition(".")[2])] |= {**options, "range": "calibrated"}
+        return list(words)
+
+    @property
     def warned_off(self) -> bool:
         """Whether the watch has stopped the run before its last iteration."""
         stops = bool((self.config.get("watch") or {}).get("stop"))
