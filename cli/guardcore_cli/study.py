@@ -131,11 +131,9 @@ def _run(directory: StudyDirectory, cells: Sequence[Cell], host: PluginHost) -> 
         ended.append(one)
         display.ended(one)
         write_tables(directory)
-        if one.how != "stopped":  # whoever stops it wants to go
-            write_page(directory)
-    if not ended:
-        write_page(directory)
     display.tables(write_tables(directory))
+    if all(one.how != "stopped" for one in ended):  # whoever stops it wants to go
+        write_page(directory)
     display.places()
     _conclude(directory, ended)
 

@@ -116,3 +116,25 @@ def test_a_reward_with_brackets_in_its_name_is_shown_as_it_is(terminal, capsys):
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
     assert "mine:colour=[red]" in last
     assert "mine:colour=[/red]" in last
+
+
+def test_a_title_is_a_line_above_the_iterations(capsys):
+    tracker = create("tracker", "console", title="run 2 of 7 [guard]")
+    tracker.metrics(1, {"reward/brightness": 0.75})
+    tracker.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "run 2 of 7 [guard]",
+        "iteration 1: reward brightness 0.750",
+    ]
+
+
+@pytest.mark.parametrize("title", ["", "run 2 of 7"])
+def test_on_a_terminal_a_titled_display_is_gone_when_the_run_is_over(title, terminal, capsys):
+    tracker = create("tracker", "console", title=title)
+    tracker.metrics(1, FIGURES)
+    tracker.progress("train", 1, 60)
+    tracker.close()
+    drawn, _, after = capsys.readouterr().err.rpartition("1/60")
+    assert title in drawn
+    cleared = after.count("\x1b[2K")  # lines that are erased after the last drawing
+    assert cleared >= 5 if title else cleared == 0
