@@ -17,6 +17,7 @@ from guardcore_cli import (
     replay,
     report,
     serve,
+    study,
     train,
 )
 
@@ -32,6 +33,7 @@ app.command("plan")(plan.plan)
 app.command("sample")(inference.sample)
 app.command("eval")(inference.evaluate)
 app.command("replay")(replay.replay)
+app.command("study")(study.study)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("bench")(bench.bench)

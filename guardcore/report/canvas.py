@@ -69,14 +69,23 @@ def style() -> Iterator[None]:
 
 
 def canvas(x_label: str, y_label: str, height: float = 1.0) -> tuple[Figure, Axes]:
-    """Return an empty figure with labelled axes; never through pyplot, which keeps state."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_SIZE[0], _SIZE[1] * height), layout="constrained")
-    axes = figure.subplots()
+    """Return an empty figure with labelled axes."""
+    figure, (axes,) = panels(1, 1, height)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     return figure, axes
+
+
+def panels(rows: int, columns: int, height: float = 1.0) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure with axes that share x in a column and y in a row.
+
+    Never through pyplot, which keeps state.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_SIZE[0], _SIZE[1] * height), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex="col", sharey="row", squeeze=False)
+    return figure, list(axes.flat)
 
 
 def svg(figure: Figure) -> bytes:

@@ -56,6 +56,18 @@ def training_curve(group: Group, key: str) -> Curve | None:
     return Curve(group.label, group.colour, x, means, deviations, ((x, y),))
 
 
+def evaluation_curves(groups: Sequence[Group], key: str) -> list[Curve]:
+    """Return a curve a group of what evaluations measure; its band is the seeds' s.d."""
+    found = []
+    for group in groups:
+        series = [s for run in group.runs if (s := run.series(key))]
+        if len(series) > 1:
+            found.append(_over_seeds(group, series))
+        elif series:
+            found.append(Curve(group.label, group.colour, tuple(series[0]), (*series[0].values(),)))
+    return found
+
+
 def held_out_curves(groups: Sequence[Group], label: str) -> list[Curve]:
     """Return a held-out score's curve a group: ± s.e. over images, or s.d. over seeds."""
     found = []

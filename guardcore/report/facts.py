@@ -23,9 +23,10 @@ def facts(run: RecordedRun) -> dict[str, str]:
     images = rollout["groups"] * rollout["group_size"]
     steps = f"{rollout['num_inference_steps']} steps, trained: {_steps(rollout['train_steps'])}"
     name = strategy_name(config) if config.get("strategy") else "own words"
+    sentence = strategy_sentence({**config, "ratio": run.words})
     found = {
         "Model": component(config["backbone"], "model", "guidance_scale", "dtype"),
-        "Strategy": f"{name} — {strategy_sentence(config)}",
+        "Strategy": f"{name} — {sentence}",
         "Reward": rewards(config),
         "Sampler": f"{component(config['sampler'], 'noise_level')}; {steps}",
         "An iteration": f"{plural(rollout['groups'], 'prompt')} × {rollout['group_size']} images "
@@ -48,6 +49,8 @@ def status(run: RecordedRun) -> str:
         return f"failed after iteration {run.iteration} of {planned}: {run.error}"
     if run.finished:
         return f"finished, {plural(planned, 'iteration')}"
+    if run.warned_off:
+        return f"stopped by the watch: {run.iteration} of {plural(planned, 'iteration')}"
     return f"not finished: {run.iteration} of {plural(planned, 'iteration')}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from guardcore.report.read import RecordedRun
 from guardcore.report.words import short, strategy_name
 
 _ASIDE = {"seed", "tracker", "checkpoint", "deterministic", "strategy_options", "reward_options"}
-_WORDS = {"strategy", "ratio", "gradient_weight"}
+WORDS = {"strategy", "ratio", "gradient_weight"}
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,19 @@ def group_runs(runs: Sequence[RecordedRun]) -> list[Group]:
     """Return the groups in the order of their first run."""
     found: dict[str, list[RecordedRun]] = {}
     for run in runs:
-        key = {name: value for name, value in run.config.items() if name not in _ASIDE}
-        found.setdefault(json.dumps(key, sort_keys=True, default=str), []).append(run)
+        found.setdefault(experiment(run.config), []).append(run)
     groups = list(found.values())
     labels = _labels([members[0] for members in groups])
     return [
         Group(label, COLOURS[n % len(COLOURS)], tuple(sorted(members, key=_seed)))
         for n, (label, members) in enumerate(zip(labels, groups, strict=True))
     ]
+
+
+def experiment(config: Mapping[str, Any], *, without: Collection[str] = ()) -> str:
+    """Return what runs under several seeds have in common, as a key."""
+    kept = {name: value for name, value in config.items() if name not in {*_ASIDE, *without}}
+    return json.dumps(kept, sort_keys=True, default=str)
 
 
 def flat(tree: Any, path: str = "") -> dict[str, Any]:
@@ -81,7 +86,7 @@ def _labels(firsts: Sequence[RecordedRun]) -> list[str]:
 def _marks(config: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return as few of a config's values as tell it from the others."""
     paths = differing(alike)
-    paths = [path for path in paths if path.partition(".")[0] not in _WORDS] or paths
+    paths = [path for path in paths if path.partition(".")[0] not in WORDS] or paths
     leaves = [flat(other) for other in alike]
     for number in range(len(paths) + 1):
         chosen = paths[:number]

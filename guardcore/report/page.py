@@ -9,11 +9,16 @@ from importlib.resources import files
 from typing import Any
 
 from guardcore.report.canvas import Plot, svg
+from guardcore.report.comparison import compare
 from guardcore.report.facts import facts, seconds, status
+from guardcore.report.gold import alarms
 from guardcore.report.groups import Group, differing, flat
-from guardcore.report.plots import clip_plots, gradient_plot, score_plots, step_plots, time_plot
+from guardcore.report.plots import drift_plots, gradient_plot, score_plots, time_plot
+from guardcore.report.plots_by_step import clip_plots, share_plot, step_plots
+from guardcore.report.plots_of_gold import gold_plots, gold_text
 from guardcore.report.read import RecordedRun
 from guardcore.report.samples import comparisons, data_uri
+from guardcore.report.tables import tables
 from guardcore.report.verdicts import every_seed, verdicts
 from guardcore.report.words import duration, strategy_sentence
 
@@ -34,24 +39,33 @@ _NOTHING_YET = "No iteration with a second update has finished yet."
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with a text and figures."""
+    """A heading with a text, warnings and figures."""
 
     title: str
     text: str
     plots: tuple[Plot, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def sections(groups: Sequence[Group]) -> list[Section]:
     """Draw every figure that the runs have data for."""
-    last = [plot for plot in (gradient_plot(groups), time_plot(groups)) if plot]
+    last = [share_plot(groups), gradient_plot(groups), time_plot(groups)]
+    went = (*score_plots(groups), *drift_plots(groups))
+    gold = Section(
+        "Is the reward still the goal?",
+        gold_text(groups),
+        tuple(gold_plots(groups)),
+        tuple(alarms(groups)),
+    )
     steps, text = (*step_plots(groups), *clip_plots(groups)), _SAW
     if not steps:
         single = all(r.config["train"]["updates_per_iteration"] < 2 for g in groups for r in g.runs)
         text = _ONE_UPDATE if single else _NOTHING_YET
     return [
-        Section("How it went", "", _said_once(score_plots(groups))),
+        gold,
+        Section("How it went", "", _said_once(went)),
         Section("What the clip saw", text, _said_once(steps)),
-        Section("Gradient and time", "", tuple(last)),
+        Section("Gradient and time", "", tuple(plot for plot in last if plot)),
     ]
 
 
@@ -72,6 +86,7 @@ def render(groups: Sequence[Group], parts: Sequence[Section]) -> str:
         runs=[_run(group, run) for group in groups for run in group.runs],
         strategies=[(group, strategy_sentence(group.runs[0].config)) for group in groups],
         tables=[verdicts(groups), every_seed(groups)],
+        side_by_side=tables(compare(groups)) if len(groups) > 1 else [],
         comparisons=comparisons(groups),
         rewards=list(dict.fromkeys(name for run in runs for name in run.labels("eval"))),
         sections=parts,

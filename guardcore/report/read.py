@@ -54,6 +54,25 @@ class RecordedRun:
         """Whether that was the run's last."""
         return self.iteration >= int(self.config["train"]["iterations"])
 
+    @property
+    def words(self) -> list[Mapping[str, Any]]:
+        """The words on the ratio, with the numbers that the run has found itself."""
+        words = [dict(spec) for spec in self.config.get("ratio") or ()]
+        for path, options in (self.manifest.get("calibrated") or {}).items():
+            words[int(path.rpartition(".")[2])] |= {**options, "range": "calibrated"}
+        return list(words)
+
+    @property
+    def warned_off(self) -> bool:
+        """Whether the watch has stopped the run before its last iteration."""
+        stops = bool((self.config.get("watch") or {}).get("stop"))
+        return stops and not self.finished and self.series("alarm").get(self.iteration) == 1
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.finished or self.warned_off
+
     def series(self, key: str) -> dict[int, float]:
         """Return a metric by iteration, where it is a number."""
         rows = {row["iteration"]: row[key] for row in self.metrics if key in row}

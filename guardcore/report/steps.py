@@ -26,6 +26,13 @@ class StepFigures:
         k: ``‖d‖²/(2·std²)`` summed over the latent dimensions.
         clip_high: Fraction of ratios above the upper bound.
         clip_low: Fraction below the lower one.
+        high_positive: Of the terms with a positive advantage, the fraction above; NaN, as all that
+            follow, where the run did not record it.
+        high_negative: Of those with a negative one, the fraction above.
+        low_positive: Of those with a positive one, the fraction below.
+        low_negative: Of those with a negative one, the fraction below.
+        bias: Mean of the log-ratio before any transform.
+        bias_predicted: What Eq. 6 says it should be: ``−reduce(d²)/(2·std²)``.
     """
 
     step: int
@@ -35,6 +42,23 @@ class StepFigures:
     k: float
     clip_high: float
     clip_low: float
+    high_positive: float = math.nan
+    high_negative: float = math.nan
+    low_positive: float = math.nan
+    low_negative: float = math.nan
+    bias: float = math.nan
+    bias_predicted: float = math.nan
+
+
+_RECORDED_SINCE = {
+    "high_positive": "clip_high_positive",
+    "high_negative": "clip_high_negative",
+    "low_positive": "clip_low_positive",
+    "low_negative": "clip_low_negative",
+    "bias": "log_ratio_raw_mean",
+    "bias_predicted": "log_ratio_raw_predicted",
+}
+"""Fields and their keys in ``steps.jsonl``, which older runs do not have."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +101,11 @@ def step_curves(group: Group, *, thirds: bool) -> list[StepCurve]:
     return [_part(rows, first, group.colour, True), _part(rows, last, group.colour, False)]
 
 
+def recorded(curves: Sequence[StepCurve], field: str) -> list[StepCurve]:
+    """Return the curves that have a field anywhere."""
+    return [c for c in curves if any(math.isfinite(getattr(p, field)) for p in c.points)]
+
+
 def _part(rows: Sequence[Row], iterations: Sequence[int], colour: str, pale: bool) -> StepCurve:
     first, last = iterations[0], iterations[-1]
     label = f"iterations {first}–{last}" if first < last else f"iteration {first}"
@@ -93,6 +122,10 @@ def _average(step: int, rows: Sequence[Row]) -> StepFigures:
         k=mean([row["k"] for row in rows]),
         clip_high=mean([row["clip_high"] for row in rows]),
         clip_low=mean([row["clip_low"] for row in rows]),
+        **{
+            field: mean([row.get(key, math.nan) for row in rows])
+            for field, key in _RECORDED_SINCE.items()
+        },
     )
 
 

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_SEARCH = ("outside_fraction", "calibration_iterations")
+"""Options of a clip that looks for its range."""
+
 
 def short(qualified: str) -> str:
     """Return a built-in's short name; a third party's keeps its distribution."""
@@ -27,9 +30,12 @@ def strategy_sentence(config: Mapping[str, Any]) -> str:
 
 
 def clip_bounds(config: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Return ``(low, high)``, the ratio's bounds minus 1; None without a ``ppo-clip``."""
+    """Return ``(low, high)``, the ratio's bounds minus 1.
+
+    None without a ``ppo-clip``, and where one waits for its range.
+    """
     clips = [s for s in config.get("ratio") or () if short(str(s.get("use"))) == "ppo-clip"]
-    if not clips:
+    if not clips or any(clip.get("range") == "auto" for clip in clips):
         return None
     return max(-float(c["low"]) for c in clips), min(float(c["high"]) for c in clips)
 
@@ -84,9 +90,17 @@ def number(value: float, scale: float | None = None, sign: str = "-") -> str:
 
 
 def _word(spec: Mapping[str, Any]) -> str:
-    options = {key: value for key, value in spec.items() if key not in ("use", "weight")}
+    aside = ("use", "weight", *_saying_nothing(spec))
+    options = {key: value for key, value in spec.items() if key not in aside and value is not None}
     inner = ", ".join(f"{key} {_value(value)}" for key, value in options.items())
     return short(str(spec["use"])) + (f" ({inner})" if inner else "")
+
+
+def _saying_nothing(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a clip's options that are not in force: those of a number, or of how to find one."""
+    if "range" not in spec:
+        return ()
+    return ("low", "high") if spec["range"] == "auto" else _SEARCH
 
 
 def _value(value: Any) -> str:

@@ -16,7 +16,8 @@ from guardcore import GuardcoreError, Options, Prompt
 from guardcore.report import write_report
 from guardcore.report.canvas import png, style
 from guardcore.report.curves import held_out_curves, training_curves
-from guardcore.report.figures import over_iterations, ratio_by_step
+from guardcore.report.figures import over_iterations
+from guardcore.report.figures_by_step import ratio_by_step
 from guardcore.report.groups import group_runs
 from guardcore.report.read import read_run
 from guardcore.report.steps import StepCurve, StepFigures, step_curves, step_figures
@@ -125,11 +126,16 @@ def test_one_run_has_the_figures_that_its_data_allow(single, folder):
         "held-out-brightness",
         "held-out-colour",
         "reward-brightness",
+        "diversity",
+        "ratio-histogram",
         "ratio-mean-by-step",
         "ratio-std-by-step",
         "clip-by-step",
+        "clip-by-sign",
         "k-by-step",
+        "bias-by-step",
         "clip-by-iteration",
+        "gradient-by-step",
         "grad-norm",
         "seconds-by-phase",
     }

@@ -104,9 +104,10 @@ def test_a_profile_has_the_papers_settings(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_the_clip_range_is_the_papers(name, registry):
     binding = bind(parse_config(layered(name)), registry)
-    words = {bound.entry.name: bound.options.model_dump() for bound in binding.ratio}
+    words = {bound.entry.name: bound.options for bound in binding.ratio}
     width = 4e-6 if name.endswith("pickscore") else 2e-6
-    assert words["ppo-clip"] == {"low": width, "high": width}
+    clip = words["ppo-clip"]
+    assert (clip.low, clip.high, clip.range) == (width, width, None)
     assert "ratio-norm" in words
 
 

@@ -124,7 +124,8 @@ class OcrOptions(Options):
     engine: Engine = Field(
         "rapidocr-onnxruntime",
         description="what reads; rapidocr-onnxruntime: PP-OCRv4, extra ocr, Python below 3.13; "
-        "rapidocr: the package's version 3, PP-OCRv6, extra rapidocr, half as quick",
+        "rapidocr: the package's version 3, PP-OCRv6, extra rapidocr, half as quick "
+        "with detection",
     )
     metadata_key: str | None = Field(
         None,

@@ -34,10 +34,16 @@ class Console:
     """A progress bar over iterations, one over the phase at hand, and the last few figures.
 
     Where standard error is no terminal, one plain line an iteration.
+
+    Args:
+        title: A line above it all. With one, the display is gone when the run is over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, title: str = "") -> None:
         self._console = RichConsole(stderr=True)
+        self._title = title
+        if title and not self._console.is_terminal:
+            self._console.print(title, highlight=False, markup=False, soft_wrap=True)
         self._rows: list[Row] = []
         self._evaluations: list[Row] = []
         self._bars = Progress(
@@ -83,14 +89,20 @@ class Console:
 
     def _open(self) -> None:
         if self._live is None and self._console.is_terminal:
-            self._live = Live(self._render(), console=self._console, refresh_per_second=4)
+            self._live = Live(
+                self._render(),
+                console=self._console,
+                refresh_per_second=4,
+                transient=bool(self._title),
+            )
             self._live.start()
 
     def _render(self) -> RenderableType:
+        title = [Text(self._title, style="bold")] if self._title else []
         if not self._rows:
-            return self._bars
+            return Group(*title, self._bars)
         phases = _phases(self._rows[-1][1])
-        return Group(_table(self._rows), phases, *_held_out(self._evaluations), self._bars)
+        return Group(*title, _table(self._rows), phases, *_held_out(self._evaluations), self._bars)
 
 
 _COLUMNS = {

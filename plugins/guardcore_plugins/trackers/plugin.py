@@ -17,11 +17,22 @@ class JsonlOptions(Options):
     )
 
 
-def console(options: Options) -> Tracker:
+class ConsoleOptions(Options):
+    """What stands above the display."""
+
+    title: str = Field(
+        "",
+        exclude=True,  # of this session, so no part of a run's config.yaml
+        description="a line above the display of one run among several, which is gone when the run "
+        "is over; empty: the last state stays",
+    )
+
+
+def console(options: ConsoleOptions) -> Tracker:
     """A live display on standard error: progress, rewards, ratio, clip fractions, time."""
     from guardcore_plugins.trackers.console import Console
 
-    return Console()
+    return Console(options.title)
 
 
 def jsonl(options: JsonlOptions) -> Tracker:
