@@ -48,13 +48,13 @@ def print_replay(done: Replay) -> None:
 
 
 def _bounds(each: Replayed) -> str:
-    """Write the clip range, as it is."""
+    """Write the bounds on the ratio, as they were in force."""
     if each.bounds is None:
         return "bounds differ from term to term"
     low, high = each.bounds
-    sides = [f"−{1 - low:.3g}"] if low > 0 else []
-    sides += [f"+{high - 1:.3g}"] if math.isfinite(high) else []
-    return f"clip range 1 {' '.join(sides)}" if sides else "no clip"
+    sides = [f"1 − {1 - low:.3g}"] if low > 0 else []
+    sides += [f"1 + {high - 1:.3g}"] if math.isfinite(high) else []
+    return f"bounds {', '.join(sides)}".replace("e-0", "e-") if sides else "no bounds"
 
 
 def _table(each: Replayed) -> Table:

@@ -83,8 +83,8 @@ def test_a_table_a_candidate_and_nothing_in_the_run_changes(guardcore, recorded)
     assert lines[0].startswith("iteration 4, update 2: 2 candidates in ")
     titles = [line for line in lines if "; weight: " in line]
     assert titles == [
-        "run: ratio-norm, ppo-clip:low=2e-06,high=2e-06; weight: inverse-dt; clip range 1 −2e-06 +2e-06",
-        "plain: ppo-clip; weight: none; clip range 1 −0.0001 +0.0001",
+        "run: ratio-norm, ppo-clip:low=2e-06,high=2e-06; weight: inverse-dt; bounds 1 − 2e-6, 1 + 2e-6",
+        "plain: ppo-clip; weight: none; bounds 1 − 0.0001, 1 + 0.0001",
     ]
     steps = [line.split() for line in lines if line.strip()[:1].isdigit() and "half" not in line]
     assert [row[:2] for row in steps] == [["0", "1.000"], ["1", "0.750"], ["2", "0.500"]] * 2
