@@ -1,0 +1,142 @@
+"""Prints the tables of ``results.md``: ``python docs/results.py STUDY [SUM_RUN]``.
+
+What the ratio did at each denoising step, all seeds of a strategy together, updates from the second of
+an iteration on, beside what theory makes of the measured K. ``SUM_RUN`` is a run with ``reduction: sum``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from guardcore import Schedule, create
+from guardcore.report.groups import Group, group_runs
+from guardcore.report.measures import factor
+from guardcore.report.read import RecordedRun, Row, read_run
+from guardcore.report.shares import step_shares
+from guardcore.report.steps import later_updates, mean, step_figures
+
+SHOWN = ("plain", "ratio-norm", "guard", "flat-norm")
+DIMENSIONS = 16 * 8 * 8  # latents of a 64-pixel image, for tiny-sd3 and tiny-flux alike
+
+
+def transitions(rows: Sequence[Row], config: dict[str, object]) -> dict[int, tuple[float, float]]:
+    """Return std and velocity_gain of each trained step, by the run's own sampler."""
+    sigmas = {int(row["step"]): float(row["sigma"]) for row in rows}
+    levels = [sigmas[step] for step in sorted(sigmas)]
+    # the last step is not trained, so its sigma is in no row: the schedules here are even ones
+    last = levels[-1] - (levels[-2] - levels[-1])
+    schedule = Schedule(torch.tensor([*levels, last, 0.0]).double())
+    options = dict(config)  # type: ignore[call-overload]
+    sampler = create("sampler", str(options.pop("use")), **options)
+    point, found = torch.zeros(1, 1).double(), {}
+    for place, step in enumerate(sorted(sigmas)):
+        made = sampler.transition(point, point, schedule.step(place, 1))
+        found[step] = float(made.std), float(made.velocity_gain)
+    return found
+
+
+def scale(strategy: str, std: float, gain: float) -> float:
+    """Return what the chain multiplies the log-ratio by."""
+    return {"ratio-norm": std, "guard": std, "flat-norm": std / gain}.get(strategy, 1.0)
+
+
+def by_step(group: Group) -> str:
+    """Return one strategy's table."""
+    rows = later_updates([row for run in group.runs for row in run.steps])
+    moves = transitions(rows, dict(group.runs[0].config["sampler"]))
+    lines = [
+        "| step | sigma | β·dt | K | mean − 1 | predicted | updates below 1 | std | predicted "
+        "| above | below |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for point in step_figures(rows):
+        std, gain = moves[point.step]
+        own = [row for row in rows if row["step"] == point.step]
+        below = mean([float(row["ratio_mean"] < 1) for row in own])
+        factor = scale(group.label, std, gain)
+        shift = -point.k / DIMENSIONS if group.label in ("plain", "temp-reweight", "dppo") else 0.0
+        spread = factor * math.sqrt(2 * point.k) / DIMENSIONS
+        lines.append(
+            f"| {point.step} | {point.sigma:.2f} | {gain:.3f} | {point.k:.2g} | {point.excess:.1e} "
+            f"| {shift:.1e} | {below:.0%} | {point.spread:.1e} | {spread:.1e} "
+            f"| {point.clip_high:.1%} | {point.clip_low:.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def factors(groups: Sequence[Group]) -> str:
+    """Return the largest over the smallest step's spread and gradient share of every strategy."""
+    lines = [
+        "| strategy | largest mean − 1 of a step | spread over the steps | predicted | gradient, "
+        "first updates | gradient, later updates |",
+        "|---|---|---|---|---|---|",
+    ]
+    for group in groups:
+        rows = later_updates([row for run in group.runs for row in run.steps])
+        moves = transitions(rows, dict(group.runs[0].config["sampler"]))
+        points = step_figures(rows)
+        expected = factor(
+            [scale(group.label, *moves[p.step]) * math.sqrt(p.k) for p in points]
+        )
+        first, later = (
+            factor([s.share for s in step_shares(parts)])
+            for parts in (
+                [[r for r in run.steps if r["update"] == 1] for run in group.runs],
+                [later_updates(run.steps) for run in group.runs],
+            )
+        )
+        largest = max(points, key=lambda point: abs(point.excess)).excess
+        spread = factor([point.spread for point in points])
+        lines.append(
+            f"| {group.label} | {largest:.1e} | ×{spread:.3g} | ×{expected:.3g} | ×{first:.3g} "
+            f"| ×{later:.3g} |"
+        )
+    return "\n".join(lines)
+
+
+def sum_convention(run: RecordedRun) -> str:
+    """Return the mean ratio at each step with its standard error, for K below 0.5 and above."""
+    rows = later_updates(run.steps)
+    rollout, train = run.config["rollout"], run.config["train"]
+    terms = rollout["groups"] * rollout["group_size"] // train["updates_per_iteration"]
+    lines = ["| step | sigma | updates | K | mean − 1 | s.e. |", "|---|---|---|---|---|---|"]
+    for step in sorted({int(row["step"]) for row in rows}):
+        for name, some in (
+            ("K < 0.5", [r for r in rows if r["step"] == step and r["k"] < 0.5]),
+            ("K ≥ 0.5", [r for r in rows if r["step"] == step and r["k"] >= 0.5]),
+        ):
+            if some:
+                excess = mean([row["ratio_mean"] - 1 for row in some])
+                variance = mean([row["ratio_std"] ** 2 for row in some])
+                error = math.sqrt(variance / (terms * len(some)))
+                k = mean([row["k"] for row in some])
+                lines.append(
+                    f"| {step} | {some[0]['sigma']:.2f} | {len(some)} with {name} | {k:.2g} "
+                    f"| {excess:+.3f} | {error:.3f} |"
+                )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("sum_run", type=Path, nargs="?")
+    given = parser.parse_args()
+    runs = [read_run(path) for path in sorted((given.study / "runs").iterdir()) if path.is_dir()]
+    groups = group_runs([run for run in runs if run.finished])
+    print(factors(groups))
+    for group in groups:
+        if group.label in SHOWN:
+            print(f"\n### {group.label}\n\n{by_step(group)}")
+    if given.sum_run:
+        print(f"\n### The sum convention\n\n{sum_convention(read_run(given.sum_run))}")
+
+
+if __name__ == "__main__":
+    main()
