@@ -1,19 +1,22 @@
 """Prints the tables of ``results.md``: ``python docs/results.py STUDY [SUM_RUN]``.
 
-What the ratio did at each denoising step, all seeds of a strategy together, updates from the second of
-an iteration on, beside what theory makes of the measured K. ``SUM_RUN`` is a run with ``reduction: sum``.
+What the ratio did at each denoising step, all seeds of a strategy together, updates from the
+second of an iteration on, beside what theory makes of the measured K. ``SUM_RUN`` is a run with
+``reduction: sum``.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from guardcore import Schedule, create
+from guardcore import create
 from guardcore.report.groups import Group, group_runs
 from guardcore.report.measures import factor
 from guardcore.report.read import RecordedRun, Row, read_run
@@ -21,23 +24,28 @@ from guardcore.report.shares import step_shares
 from guardcore.report.steps import later_updates, mean, step_figures
 
 SHOWN = ("plain", "ratio-norm", "guard", "flat-norm")
-DIMENSIONS = 16 * 8 * 8  # latents of a 64-pixel image, for tiny-sd3 and tiny-flux alike
+UNCENTRED = ("plain", "temp-reweight", "dppo")
 
 
-def transitions(rows: Sequence[Row], config: dict[str, object]) -> dict[int, tuple[float, float]]:
-    """Return std and velocity_gain of each trained step, by the run's own sampler."""
-    sigmas = {int(row["step"]): float(row["sigma"]) for row in rows}
-    levels = [sigmas[step] for step in sorted(sigmas)]
-    # the last step is not trained, so its sigma is in no row: the schedules here are even ones
-    last = levels[-1] - (levels[-2] - levels[-1])
-    schedule = Schedule(torch.tensor([*levels, last, 0.0]).double())
-    options = dict(config)  # type: ignore[call-overload]
-    sampler = create("sampler", str(options.pop("use")), **options)
-    point, found = torch.zeros(1, 1).double(), {}
-    for place, step in enumerate(sorted(sigmas)):
-        made = sampler.transition(point, point, schedule.step(place, 1))
-        found[step] = float(made.std), float(made.velocity_gain)
-    return found
+def built(kind: str, spec: Mapping[str, Any]) -> Any:
+    """Build a component of a run."""
+    return create(kind, spec["use"], **{key: v for key, v in spec.items() if key != "use"})
+
+
+def transitions(config: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """Return std and velocity_gain of each step, by the run's own schedule and sampler."""
+    rollout, sampler = config["rollout"], built("sampler", config["sampler"])
+    size = rollout["height"], rollout["width"]
+    schedule = built("backbone", config["backbone"]).schedule(rollout["num_inference_steps"], *size)
+    point = torch.zeros(1, 1)
+    made = [sampler.transition(point, point, schedule.step(i, 1)) for i in range(len(schedule))]
+    return [(float(step.std), float(step.velocity_gain)) for step in made]
+
+
+def dimensions(rows: Sequence[Row]) -> float:
+    """Return D: K is a sum over the latent dimensions, the predicted bias a mean."""
+    row = max(rows, key=lambda r: r["k"])
+    return round(-float(row["k"]) / float(row["log_ratio_raw_predicted"]))
 
 
 def scale(strategy: str, std: float, gain: float) -> float:
@@ -48,7 +56,7 @@ def scale(strategy: str, std: float, gain: float) -> float:
 def by_step(group: Group) -> str:
     """Return one strategy's table."""
     rows = later_updates([row for run in group.runs for row in run.steps])
-    moves = transitions(rows, dict(group.runs[0].config["sampler"]))
+    moves, latents = transitions(group.runs[0].config), dimensions(rows)
     lines = [
         "| step | sigma | β·dt | K | mean − 1 | predicted | updates below 1 | std | predicted "
         "| above | below |",
@@ -58,9 +66,8 @@ def by_step(group: Group) -> str:
         std, gain = moves[point.step]
         own = [row for row in rows if row["step"] == point.step]
         below = mean([float(row["ratio_mean"] < 1) for row in own])
-        factor = scale(group.label, std, gain)
-        shift = -point.k / DIMENSIONS if group.label in ("plain", "temp-reweight", "dppo") else 0.0
-        spread = factor * math.sqrt(2 * point.k) / DIMENSIONS
+        shift = -point.k / latents if group.label in UNCENTRED else 0.0
+        spread = scale(group.label, std, gain) * math.sqrt(2 * point.k) / latents
         lines.append(
             f"| {point.step} | {point.sigma:.2f} | {gain:.3f} | {point.k:.2g} | {point.excess:.1e} "
             f"| {shift:.1e} | {below:.0%} | {point.spread:.1e} | {spread:.1e} "
@@ -78,11 +85,8 @@ def factors(groups: Sequence[Group]) -> str:
     ]
     for group in groups:
         rows = later_updates([row for run in group.runs for row in run.steps])
-        moves = transitions(rows, dict(group.runs[0].config["sampler"]))
-        points = step_figures(rows)
-        expected = factor(
-            [scale(group.label, *moves[p.step]) * math.sqrt(p.k) for p in points]
-        )
+        moves, points = transitions(group.runs[0].config), step_figures(rows)
+        expected = factor([scale(group.label, *moves[p.step]) * math.sqrt(p.k) for p in points])
         first, later = (
             factor([s.share for s in step_shares(parts)])
             for parts in (
@@ -130,12 +134,11 @@ def main() -> None:
     given = parser.parse_args()
     runs = [read_run(path) for path in sorted((given.study / "runs").iterdir()) if path.is_dir()]
     groups = group_runs([run for run in runs if run.finished])
-    print(factors(groups))
-    for group in groups:
-        if group.label in SHOWN:
-            print(f"\n### {group.label}\n\n{by_step(group)}")
+    parts = [factors(groups)]
+    parts += [f"### {g.label}\n\n{by_step(g)}" for g in groups if g.label in SHOWN]
     if given.sum_run:
-        print(f"\n### The sum convention\n\n{sum_convention(read_run(given.sum_run))}")
+        parts.append(f"### The sum convention\n\n{sum_convention(read_run(given.sum_run))}")
+    sys.stdout.write("\n\n".join(parts) + "\n")
 
 
 if __name__ == "__main__":
