@@ -36,7 +36,7 @@ def test_our_own_built_ins_give_no_finding():
     assert report.findings == ()
     assert len(report.plugins) >= 11
     assert all(plugin.loaded for plugin in report.plugins)
-    bare = [plugin.entry_point for plugin in report.plugins if not plugin.components]
+    bare = [plugin.plugin for plugin in report.plugins if not plugin.components]
     assert bare == ["alarms"]  # it observes
 
 
