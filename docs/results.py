@@ -68,12 +68,19 @@ def by_step(group: Group) -> str:
         below = mean([float(row["ratio_mean"] < 1) for row in own])
         shift = -point.k / latents if group.label in UNCENTRED else 0.0
         spread = scale(group.label, std, gain) * math.sqrt(2 * point.k) / latents
+        moved = [_small(v) for v in (point.excess, shift, point.spread, spread)]
+        clips = f"{point.clip_high:.1%} | {point.clip_low:.1%}"
         lines.append(
-            f"| {point.step} | {point.sigma:.2f} | {gain:.3f} | {point.k:.2g} | {point.excess:.1e} "
-            f"| {shift:.1e} | {below:.0%} | {point.spread:.1e} | {spread:.1e} "
-            f"| {point.clip_high:.1%} | {point.clip_low:.1%} |"
+            f"| {point.step} | {point.sigma:.2f} | {gain:.3f} | {point.k:.2g} | {moved[0]} "
+            f"| {moved[1]} | {below:.0%} | {moved[2]} | {moved[3]} | {clips} |"
         )
     return "\n".join(lines)
+
+
+def _small(value: float) -> str:
+    """Write −0.0014 as −1.4e-3."""
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}".replace("-", "−", int(value < 0)) if value else "0"
 
 
 def factors(groups: Sequence[Group]) -> str:
@@ -97,7 +104,7 @@ def factors(groups: Sequence[Group]) -> str:
         largest = max(points, key=lambda point: abs(point.excess)).excess
         spread = factor([point.spread for point in points])
         lines.append(
-            f"| {group.label} | {largest:.1e} | ×{spread:.3g} | ×{expected:.3g} | ×{first:.3g} "
+            f"| {group.label} | {_small(largest)} | ×{spread:.3g} | ×{expected:.3g} | ×{first:.3g} "
             f"| ×{later:.3g} |"
         )
     return "\n".join(lines)

@@ -44,7 +44,7 @@ def test_the_spread_is_what_k_predicts_at_every_step(study, results, name):
     table = [cells(line) for line in results.by_step(group).splitlines()[2:]]
     assert [row[0] for row in table] == ["0", "3", "6"]
     for row in table:
-        measured, predicted = float(row[7]), float(row[8])
+        measured, predicted = (float(cell.replace("−", "-")) for cell in row[7:9])
         # 2 updates of 16 terms each: a standard deviation of 32 is off by 1/sqrt(64) of itself,
         # and by as much again because K differs from image to image
         assert abs(measured / predicted - 1) < 4 * 2 / math.sqrt(64)
