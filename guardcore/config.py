@@ -115,7 +115,10 @@ class Evaluate(Section):
     num_images: int | None = Field(None, ge=1, description="null: one a held-out prompt")
     grid: int = Field(24, ge=0, description="images in the sample grid; 0: no grid")
     kl_images: int = Field(
-        0, ge=0, description="images on which the divergence from the base is measured; 0: it isn't"
+        0,
+        ge=0,
+        description="images on which the divergence from the base is measured, `kl/base`; needs "
+        "the reference, which a full fine-tuning holds beside its own weights; 0: it isn't",
     )
 
 
