@@ -100,6 +100,8 @@ class RunDirectory:
 
     def write_calibrated(self, found: Mapping[str, Any]) -> None:
         """Write into the manifest the options that the run itself has found, by config path."""
+        if not found:
+            return
         manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
         _replace(self.manifest, json.dumps({**manifest, "calibrated": found}, indent=1) + "\n")
 

@@ -27,31 +27,36 @@ _STRATEGIES = (
 )
 _SEEDS = (0, 1, 2)
 
+Config = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        help="YAML files, run directories or profiles' names, each laid over the one before: "
+        "what all runs share. Without one, the study that --out holds, or "
+        f"{' '.join(map(str, _CONFIGS))}."
+    ),
+]
+Strategies = Annotated[
+    list[str] | None,
+    typer.Option(help=f"Repeat for several. Default: {', '.join(_STRATEGIES)}."),
+]
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option(min=0, help=f"Repeat for several. Default: {', '.join(map(str, _SEEDS))}."),
+]
+Vary = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="PATH=VALUE,VALUE for any config key, e.g. train.learning_rate=1e-3,2e-3; "
+        "repeat for every combination."
+    ),
+]
+
 
 def study(
-    config: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="YAML files, run directories or profiles' names, each laid over the one before: "
-            "what all runs share. Without one, the study that --out holds, or "
-            f"{' '.join(map(str, _CONFIGS))}."
-        ),
-    ] = None,
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option(help=f"Repeat for several. Default: {', '.join(_STRATEGIES)}."),
-    ] = None,
-    seed: Annotated[
-        list[int] | None,
-        typer.Option(min=0, help=f"Repeat for several. Default: {', '.join(map(str, _SEEDS))}."),
-    ] = None,
-    vary: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="PATH=VALUE,VALUE for any config key, e.g. train.learning_rate=1e-3,2e-3; "
-            "repeat for every combination."
-        ),
-    ] = None,
+    config: Config = None,
+    strategy: Strategies = None,
+    seed: Seeds = None,
+    vary: Vary = None,
     assignments: parameters.Set = None,
     reward: parameters.Reward = None,
     out: Annotated[

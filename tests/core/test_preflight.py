@@ -11,7 +11,8 @@ from guardcore.preflight import check_ratios_are_one
 def terms(raw, low=0.0, high=torch.inf):
     log = torch.tensor(raw).double()
     bound = [torch.full_like(log, value) for value in (low, high)]
-    return Terms(log, *bound, torch.zeros_like(log), torch.zeros_like(log).bool(), log)
+    none = torch.zeros_like(log)
+    return Terms(log, *bound, none, none.bool(), log, none, none)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
