@@ -18,9 +18,8 @@ def test_show_prints_the_resolved_config_which_shows_itself(guardcore, tmp_path)
     tree = yaml.safe_load(shown.out)
     assert tree["seed"] == 5
     assert tree["strategy"] == "guardcore:plain"
-    (clip,) = tree["ratio"]
-    wanted = {"use": "guardcore:ppo-clip", "low": 1e-4, "high": 1e-4, "range": None}
-    assert {key: clip[key] for key in wanted} == wanted
+    unused = {"range": None, "outside_fraction": 0.1, "calibration_iterations": 2}
+    assert tree["ratio"] == [{"use": "guardcore:ppo-clip", "low": 1e-4, "high": 1e-4, **unused}]
     (tmp_path / "resolved.yaml").write_text(shown.out)
     assert guardcore("config", "show", "resolved.yaml").out == shown.out
 

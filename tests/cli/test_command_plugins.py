@@ -75,7 +75,7 @@ def test_inspect_shows_what_a_component_does_and_its_options(guardcore):
     assert re.search(r"^low +float, 0 ≤ x < 1 +0.0001 +below 1", done.out, re.MULTILINE)
     assert re.search(r"^high +float, x ≥ 0 +0.0001 +above 1", done.out, re.MULTILINE)
     assert re.search(r"ratio_transforms\.py:\d+$", done.out.strip())
-    assert "--ratio ppo-clip:low=0.0001,high=0.0001,range=null" in done.out
+    assert "--ratio ppo-clip:low=0.0001,high=0.0001,range=null,outside_fraction=0.1" in done.out
 
 
 def test_inspect_shows_a_block_that_can_be_copied(guardcore):

@@ -99,10 +99,11 @@ def test_flags_are_laid_over_the_file(guardcore, tmp_path, config):
     stored = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert stored["backbone"]["dtype"] == "bfloat16"
     assert stored["sampler"] == {"use": "guardcore:dance-sde", "noise_level": 0.5}
-    revise, clip = stored["ratio"]
-    assert revise == {"use": "guardcore:mean-revise"}
-    assert (clip["use"], clip["low"], clip["high"]) == ("guardcore:ppo-clip", 1e-3, 1e-2)
-    assert clip["range"] is None
+    unused = {"range": None, "outside_fraction": 0.1, "calibration_iterations": 2}
+    assert stored["ratio"] == [
+        {"use": "guardcore:mean-revise"},
+        {"use": "guardcore:ppo-clip", "low": 1e-3, "high": 1e-2, **unused},
+    ]
     assert stored["gradient_weight"] == [{"use": "guardcore:inverse-dt"}]
     assert [(r["use"], r["weight"]) for r in stored["reward"]] == [
         ("toy:brightness", 2.0),
