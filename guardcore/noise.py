@@ -26,7 +26,7 @@ def draw(
     """Return standard normal noise ``[len(samples), *shape]``, float32 on the CPU."""
     return torch.stack(
         [
-            torch.randn(*shape, generator=generator(seed, iteration, purpose, sample))
+            torch.randn(tuple(shape), generator=generator(seed, iteration, purpose, sample))
             for sample in samples
         ]
     )

@@ -1,0 +1,83 @@
+"""Small realistic step contexts, for tests and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from guardcore import noise
+from guardcore.components import Sampler
+from guardcore.ratio import StepContext
+from guardcore.registry import create
+from guardcore.schedule import Schedule
+from guardcore.tensors import Reduction
+
+SHIFT = 3.0
+"""SD3's: more of the steps at high noise."""
+
+
+def step_context(
+    rows: int = 4,
+    shape: Sequence[int] = (4, 8, 8),
+    *,
+    steps: Sequence[int] | None = None,
+    num_inference_steps: int = 10,
+    change: float = 1e-2,
+    seed: int = 0,
+    reduction: Reduction = "mean",
+    sampler: Sampler | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> StepContext:
+    """Return what an update would show to a word: drawn under old weights, scored under new ones.
+
+    Each row depends on its number, its step and ``seed`` alone, so that contexts of other batches
+    hold the same rows. ``velocity`` requires a gradient, and ``new`` depends on it.
+
+    Args:
+        rows: B.
+        shape: Of one row of latents.
+        steps: The step of each row; 0, 1, … by default, the last one left out.
+        num_inference_steps: T, of a schedule shifted as SD3's.
+        change: Root mean square of the new velocity minus the old; 0: nothing was learnt yet.
+        seed: Of everything drawn.
+        reduction: Over latent dimensions.
+        sampler: ``flow-sde`` by default.
+        dtype: Of the velocities, as a backbone would return them.
+
+    Raises:
+        IndexError: A step outside ``0 … T-2``: the last one is never trained.
+    """
+    trained = num_inference_steps - 1
+    chosen = [row % trained for row in range(rows)] if steps is None else list(steps)
+    if len(chosen) != rows or not all(0 <= step < trained for step in chosen):
+        raise IndexError(f"expected {rows} steps from 0 to {trained - 1}, received {chosen}")
+    sampler = sampler or create("sampler", "flow-sde")
+    step = _schedule(num_inference_steps).step(torch.tensor(chosen), rows)
+    x, velocity, moved, away, drawn = (
+        noise.draw(shape, seed, 0, what, range(rows))
+        for what in ("x", "velocity", "moved", "away", "drawn")
+    )
+    new = (velocity + change * moved).to(dtype).requires_grad_()
+    anchor = (velocity + change * away).to(dtype)
+    old = sampler.transition(velocity.to(dtype).to(x), x, step)
+    context = StepContext(
+        step=step,
+        old=old,
+        new=sampler.transition(new.to(x), x, step),
+        x_next=old.draw(drawn),
+        reduction=reduction,
+        advantage=noise.draw((), seed, 0, "advantage", range(rows)),
+        velocity=new,
+    )
+    return replace(
+        context,
+        reference=sampler.transition(anchor.to(x), x, step),
+        reference_velocity=anchor,
+    )
+
+
+def _schedule(steps: int) -> Schedule:
+    even = torch.linspace(1, 0, steps + 1)
+    return Schedule(SHIFT * even / (1 + (SHIFT - 1) * even))

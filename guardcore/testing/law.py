@@ -1,0 +1,89 @@
+"""A law of a contract: tried on many small cases, reported with the smallest one that breaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Flaky
+from hypothesis.strategies import SearchStrategy
+
+Case = TypeVar("Case")
+
+TRIES = 60
+"""Cases a law; with small tensors a second or two a component."""
+
+
+class BrokenError(Exception):
+    """What a law's check raises: what was expected, and what was received."""
+
+
+class ContractError(AssertionError):
+    """A component breaks a law of its kind's contract.
+
+    Attributes:
+        law: The law's name, ``rows-independent``.
+        who: The component, ``ratio transform 'my-clip'``.
+        reason: What was expected and what was received, on one line.
+        case: The smallest case found; empty where the law needs none.
+    """
+
+    def __init__(self, law: str, who: str, reason: str, case: str = "") -> None:
+        self.law, self.who, self.reason, self.case = law, who, " ".join(reason.split()), case
+        super().__init__(law, who, reason, case)
+
+    def __str__(self) -> str:
+        found = f"; smallest case: {self.case}" if self.case else ""
+        return f"{self.who} breaks the law {self.law!r}: {self.reason}{found}"
+
+
+def hold(
+    law: str,
+    who: str,
+    cases: SearchStrategy[Case],
+    check: Callable[[Case], None],
+    tries: int = TRIES,
+) -> None:
+    """Try ``check`` on ``cases``, the same ones every time.
+
+    Raises:
+        ContractError: One raised ``BrokenError``, or anything else.
+    """
+
+    @settings(
+        max_examples=tries,
+        database=None,
+        derandomize=True,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases)
+    def trial(case: Case) -> None:
+        _try(law, who, case, check)
+
+    try:
+        trial()
+    except Flaky as error:
+        reason = "the same case passes once and fails once: it keeps state, or draws at random"
+        raise ContractError(law, who, reason) from error
+
+
+def once(law: str, who: str, check: Callable[[], None]) -> None:
+    """Try a law that needs no cases.
+
+    Raises:
+        ContractError: It raised ``BrokenError``, or anything else.
+    """
+    _try(law, who, None, lambda _: check())
+
+
+def _try(law: str, who: str, case: Case, check: Callable[[Case], None]) -> None:
+    shown = "" if case is None else repr(case)
+    try:
+        check(case)
+    except BrokenError as error:
+        raise ContractError(law, who, str(error), shown) from None
+    except Exception as error:  # a stranger's component may raise anything
+        raise ContractError(law, who, f"raised {type(error).__name__}: {error}", shown) from error
