@@ -38,9 +38,16 @@ def judge():
 
 @pytest.fixture
 def worker(judge):
-    states = []
-    worker = Worker(lambda: judge, score, 4, states.append)
+    states, ready = [], threading.Event()
+
+    def changed(state):
+        states.append(state)
+        ready.set()
+
+    worker = Worker(lambda: judge, score, 4, changed)
     worker.start()
+    assert ready.wait(10)  # it has warmed the judge: the gate is the test's now
+    judge.calls.clear()
     yield worker
     judge.gate.set()
     worker.stop(10)
