@@ -14,5 +14,12 @@ case found (by hypothesis).
 
 from __future__ import annotations
 
+from guardcore.testing.advantage import check_advantage as check_advantage
 from guardcore.testing.contexts import step_context as step_context
+from guardcore.testing.gradient_weight import check_gradient_weight as check_gradient_weight
 from guardcore.testing.law import ContractError as ContractError
+from guardcore.testing.penalty import check_penalty as check_penalty
+from guardcore.testing.ratio_transform import check_ratio_transform as check_ratio_transform
+from guardcore.testing.sampler import check_sampler as check_sampler
+from guardcore.testing.strategy import check_strategy as check_strategy
+from guardcore.testing.window import check_window as check_window
