@@ -22,7 +22,9 @@ def facts(run: RecordedRun) -> dict[str, str]:
     """Return what was run, in the order in which a stranger asks."""
     config, train, rollout = run.config, run.config["train"], run.config["rollout"]
     images = rollout["groups"] * rollout["group_size"]
-    steps = f"{rollout['num_inference_steps']} steps, trained: {trained_steps(rollout['train_steps'])}"
+    steps = (
+        f"{rollout['num_inference_steps']} steps, trained: {trained_steps(rollout['train_steps'])}"
+    )
     name = strategy_name(config) if config.get("strategy") else "own words"
     sentence = strategy_sentence({**config, "ratio": run.words})
     found = {
