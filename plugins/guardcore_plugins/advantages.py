@@ -151,12 +151,12 @@ class Extremes:
         """Return the share ``[n]`` of a place that each image of a group has, from 0 to 1."""
         if self.options.best + self.options.worst >= len(values):
             return values.new_ones(values.shape)
-        above = (values[None] > values[:, None]).sum(1)
-        below = (values[None] < values[:, None]).sum(1)
+        above = (values[None] > values[:, None]).to(values).sum(1)
+        below = (values[None] < values[:, None]).to(values).sum(1)
         equals = len(values) - above - below
         best = ((self.options.best - above) / equals).clamp(0, 1)
         worst = ((self.options.worst - below) / equals).clamp(0, 1)
-        return (best + worst).to(values)
+        return best + worst
 
 
 def _by_group(values: Tensor, groups: Tensor, what: Callable[[Tensor], Tensor]) -> Tensor:
