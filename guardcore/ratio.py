@@ -85,9 +85,9 @@ class RatioTerms:
             if isinstance(bound, int | float) or bound.ndim == 0:
                 row = self.log_ratio.detach().new_full(self.log_ratio.shape, float(bound))
                 object.__setattr__(self, name, row)
-        if isinstance(self.blocked, bool):
-            rows = self.log_ratio.detach().isnan().fill_(self.blocked)
-            object.__setattr__(self, "blocked", rows)
+        blocked: object = self.blocked
+        if isinstance(blocked, bool):  # isnan: bool, of the same shape, without torch's import
+            object.__setattr__(self, "blocked", self.log_ratio.isnan().fill_(blocked))
 
 
 @dataclass(frozen=True, eq=False)

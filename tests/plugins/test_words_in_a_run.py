@@ -1,7 +1,6 @@
 """Every word goes through a whole iteration: rollout, advantages, two updates, a checkpoint."""
 
 import pytest
-import torch
 
 from runs import rows, run, target
 
