@@ -61,14 +61,23 @@ class StepContext:
 
 @dataclass(frozen=True, eq=False)
 class RatioTerms:
-    """Log-ratio and the trust region's bounds on the *ratio*, each ``[B]``.
+    """Log-ratio, the trust region's bounds on the *ratio*, and what it shuts out, each ``[B]``.
 
-    A chain starts from no bounds: ``low = 0``, ``high = inf``, the defaults.
+    A chain starts from no bounds and shuts out nothing: the defaults. A word passes on what it
+    does not change (``dataclasses.replace``).
+
+    Attributes:
+        log_ratio: After the words so far.
+        low: Lower bound.
+        high: Upper bound.
+        blocked: bool, rows that a word has left without gradient. Bounds can't say it of a move
+            back towards them, which the surrogate's min lets pass.
     """
 
     log_ratio: Tensor
     low: Tensor = 0.0  # type: ignore[assignment]  # a number becomes [B]
     high: Tensor = float("inf")  # type: ignore[assignment]
+    blocked: Tensor = False  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         for name in ("low", "high"):
@@ -76,6 +85,9 @@ class RatioTerms:
             if isinstance(bound, int | float) or bound.ndim == 0:
                 row = self.log_ratio.detach().new_full(self.log_ratio.shape, float(bound))
                 object.__setattr__(self, name, row)
+        blocked: object = self.blocked
+        if isinstance(blocked, bool):  # isnan: bool, of the same shape, without torch's import
+            object.__setattr__(self, "blocked", self.log_ratio.isnan().fill_(blocked))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +96,8 @@ class Surrogate:
 
     Attributes:
         loss: ``[B]``, to be minimised.
-        clipped: ``[B]`` bool, the clamped branch was the smaller one: no gradient.
+        clipped: ``[B]`` bool, the clamped branch was the smaller one, or a word blocks the row:
+            no gradient.
     """
 
     loss: Tensor
@@ -112,6 +125,8 @@ def log_ratio(context: StepContext) -> Tensor:
 def surrogate(terms: RatioTerms, advantage: Tensor, weight: Tensor) -> Surrogate:
     """``loss = −weight·min(r·A, clamp(r, low, high)·A)`` with ``r = exp(log_ratio)`` (PPO).
 
+    A blocked row's loss has the same value and no gradient.
+
     Args:
         terms: What the chain of ratio transforms returned.
         advantage: A, ``[B]``.
@@ -122,6 +137,7 @@ def surrogate(terms: RatioTerms, advantage: Tensor, weight: Tensor) -> Surrogate
     """
     shape = terms.log_ratio.shape
     given = {"advantage": advantage, "weight": weight, "low": terms.low, "high": terms.high}
+    given["blocked"] = terms.blocked
     for name, values in given.items():
         if len(shape) != 1 or values.shape != shape:
             raise ValueError(
@@ -129,4 +145,6 @@ def surrogate(terms: RatioTerms, advantage: Tensor, weight: Tensor) -> Surrogate
             )
     r = terms.log_ratio.exp()
     free, clamped = r * advantage, r.clamp(terms.low, terms.high) * advantage
-    return Surrogate(-weight * free.minimum(clamped), clamped < free)
+    objective = free.minimum(clamped)
+    objective = objective.detach().where(terms.blocked, objective)
+    return Surrogate(-weight * objective, (clamped < free) | terms.blocked)

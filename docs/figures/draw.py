@@ -28,6 +28,7 @@ STRATEGIES = (
     "guard-dance",
     "dppo",
 )
+GATES = ("guard", "clip-higher", "soft-clip", "dual-clip", "cispo")
 INK, MUTED, LEFT, RIGHT, BAND = "#22252b", "#6b7280", "#2563eb", "#d9480f", "#e8f0e4"
 STYLE: Any = {
     "figure.facecolor": "white",
@@ -109,6 +110,23 @@ def draw_gradient(axes: Any, gradients: list[float]) -> None:
     axes.set_title(f"gradient a step: ×{measure.ratio_between(gradients):.3g} apart")
 
 
+def draw_gates() -> None:
+    """What is left of the gradient, by ratio, for words that hold the ratio near 1."""
+    places = torch.linspace(-4, 12, 321, dtype=torch.float64)
+    figure, panels = plt.subplots(1, 5, figsize=(8.2, 2.1), sharey=True, layout="constrained")
+    for axes, name in zip(panels, GATES, strict=True):
+        axes.axvspan(-1, 1, color=BAND, lw=0)
+        for advantage, colour, style in ((1, LEFT, "-"), (-1, RIGHT, "--")):
+            axes.plot(places, measure.gate(name, places, advantage), style, color=colour, lw=1.4)
+        axes.set_title(name)
+        axes.set_xticks((-1, 1, 5, 10), ("−1", "1", "5", "10"))
+        axes.set_yticks((0, 1))
+        axes.set_ylim(-0.08, 1.12)
+    panels[2].set_xlabel("(r − 1) / 2e-6; blue: good samples (A > 0), orange: bad ones (A < 0)")
+    panels[0].set_ylabel("part of the gradient")
+    save(figure, "gates")
+
+
 def draw_spreads() -> None:
     """The log-ratio's spread a step, three words."""
     words = {"log r": (), "ratio-norm": ("ratio-norm",), "flat-norm": ("flat-norm",)}
@@ -172,6 +190,7 @@ def main() -> None:
         draw_schedule()
         draw_shift()
         draw_spreads()
+        draw_gates()
         for name in STRATEGIES:
             draw_strategy(name)
 

@@ -7,7 +7,7 @@ differs between the steps is the formula's doing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -41,6 +41,10 @@ class StepFigures:
     gradient: float
 
 
+HALF_WIDTH = 2e-6
+"""Of ``guard``'s clip, the unit of the gates."""
+
+
 @cache
 def sd3_schedule(steps: int = 10) -> Schedule:
     """Return SD3's shifted noise levels."""
@@ -70,7 +74,8 @@ def moved(sampler: str, index: int, change: Tensor, noise: Tensor) -> tuple[Step
     velocity = change.clone().requires_grad_()
     old = component.transition(torch.zeros_like(x), x, step)
     new = component.transition(velocity, x, step)
-    return StepContext(step=step, old=old, new=new, x_next=old.draw(noise)), velocity
+    context = StepContext(step=step, old=old, new=new, x_next=old.draw(noise))
+    return replace(context, advantage=step.sigma.new_ones(len(change))), velocity
 
 
 def chain(words: tuple[SpecLike, ...], context: StepContext) -> RatioTerms:
@@ -110,6 +115,28 @@ def step_figures(name: str, rows: int, change: float = CHANGE) -> list[StepFigur
         sigma = float(context.step.sigma[0])
         figures.append(StepFigures(sigma, terms.log_ratio.detach().expm1(), low, high, slope))
     return figures
+
+
+def gate(name: str, places: Tensor, advantage: float) -> Tensor:
+    """Return the part of the gradient that strategy ``name`` lets through, by ratio.
+
+    Args:
+        name: One whose first word normalises the ratio and whose others hold it near 1.
+        places: ``[B]``, ``(r − 1)/HALF_WIDTH`` after normalising.
+        advantage: Only its sign matters.
+    """
+    context, _ = moved("flow-sde", 4, *torch.zeros(2, len(places), 1))
+    rows = torch.full_like(places, advantage)
+    log = (places * HALF_WIDTH).log1p().requires_grad_()
+    terms = RatioTerms(log)
+    for word in create("strategy", name).ratio[1:]:
+        spec = Spec.model_validate(word)
+        terms = create("ratio_transform", spec.use, **spec.options)(
+            terms, replace(context, advantage=rows)
+        )
+    surrogate(terms, rows, torch.ones_like(rows)).loss.sum().backward()
+    assert log.grad is not None
+    return -log.grad / (advantage * log.detach().exp())
 
 
 def spreads(words: tuple[SpecLike, ...], rows: int = 8, sampler: str = "flow-sde") -> list[float]:

@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from guardcore import Options, Registrar, StepContext, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Weight = Callable[[StepContext], "Tensor"]
+
+
+class NoiseAwareOptions(Options):
+    """What makes the weight's mean over the steps 1."""
+
+    scale: float = Field(
+        2.25,
+        gt=0,
+        description="1 over the mean std of the trained steps; the default is that of SD3's ten "
+        "steps with noise_level 0.7",
+    )
 
 
 def uniform(options: Options) -> Weight:
@@ -64,11 +77,24 @@ def noise_scale(options: Options) -> Weight:
     return weight
 
 
+def noise_aware(options: NoiseAwareOptions) -> Weight:
+    """``scale·std``, of mean 1 over the schedule (TempFlow-GRPO, arXiv 2508.04324, Eq. 7).
+
+    ``noise-scale`` but for a constant, which AdamW hardly notices and a penalty beside it does.
+    """
+
+    def weight(context: StepContext) -> Tensor:
+        return options.scale * context.old.std
+
+    return weight
+
+
 @hookimpl
 def guardcore_register_gradient_weights(register: Registrar) -> None:
-    """Register the five weights."""
+    """Register the weights."""
     register("uniform", uniform)
     register("inverse-dt", inverse_dt)
     register("dance", dance)
     register("flat", flat)
     register("noise-scale", noise_scale)
+    register("noise-aware", noise_aware)

@@ -26,7 +26,27 @@ def kl(options: Options) -> Callable[[StepContext], Tensor]:
     return penalty
 
 
+def kl_velocity(options: Options) -> Callable[[StepContext], Tensor]:
+    """``reduce((v_new − v_reference)²)``: the KL without its weight (Flow-Factory, ``v-based``).
+
+    With one velocity ``kl`` is ``velocity_gain²/(2·std²)`` times as much, 680 times as much at
+    SD3's last trained step as at its first; here each step counts by what it moves.
+    """
+
+    def penalty(context: StepContext) -> Tensor:
+        velocity, reference = context.velocity, context.reference_velocity
+        if velocity is None or reference is None:
+            raise ValueError(
+                "the kl-velocity penalty needs StepContext.velocity and reference_velocity, "
+                "received None"
+            )
+        return context.reduce((promote(velocity) - promote(reference)) ** 2)
+
+    return penalty
+
+
 @hookimpl
 def guardcore_register_penalties(register: Registrar) -> None:
-    """Register the KL penalty."""
+    """Register the KL penalty in its two forms."""
     register("kl", kl)
+    register("kl-velocity", kl_velocity)

@@ -2,6 +2,10 @@
 
 ``log r`` is the log-ratio, ``d = mean_new − mean_old``, ``bias = reduce(d²)/(2·std²)``: the
 amount by which ``E[log r]`` lies below 0. Each word is pure and treats every row by itself.
+
+The words that centre and scale come first, then those that hold the ratio near 1: ``ppo-clip``,
+``soft-clip``, ``cispo``, ``dual-clip``, ``dppo-mask``. Their numbers are half-widths around 1
+and belong to one spread: what language models call .2 is 2e-6 after ``ratio-norm``.
 """
 
 from __future__ import annotations
@@ -9,11 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from guardcore import Calibration, Options, RatioTerms, Registrar, StepContext, hookimpl, promote
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Word = Callable[[RatioTerms, StepContext], RatioTerms]
 
@@ -46,6 +53,37 @@ class PPOClipOptions(Options):
         return self.model_copy(update={"low": low, "high": width, "range": None})
 
 
+class SoftClipOptions(Options):
+    """How far the ratio can get from 1, by the sign of the advantage."""
+
+    low: float = Field(
+        1e-4, gt=0, description="where the advantage is negative or 0: the ratio stays in 1 ± low"
+    )
+    high: float = Field(
+        1e-4, gt=0, description="where the advantage is positive: the ratio stays in 1 ± high"
+    )
+
+
+class CISPOOptions(Options):
+    """The range of the importance weight."""
+
+    low: float = Field(
+        1, ge=0, le=1, description="the weight is at least 1 − low; 1, as in the paper, is no bound"
+    )
+    high: float = Field(1e-4, ge=0, description="the weight is at most 1 + high")
+
+
+class DualClipOptions(Options):
+    """Where a bad sample's ratio counts no further."""
+
+    c: float = Field(
+        1.001,
+        gt=1,
+        description="largest ratio that counts where the advantage is negative; beside a clip of "
+        "half-width .2 the literature has 3, ten half-widths above 1",
+    )
+
+
 class DPPOMaskOptions(Options):
     """When a row has moved too far."""
 
@@ -60,6 +98,56 @@ def ppo_clip(options: PPOClipOptions) -> Word:
     def clip(terms: RatioTerms, context: StepContext) -> RatioTerms:
         low = terms.low.clamp(min=1 - options.low)
         return replace(terms, low=low, high=terms.high.clamp(max=1 + options.high))
+
+    return clip
+
+
+def soft_clip(options: SoftClipOptions) -> Word:
+    """``r = 1 + w·tanh((r − 1)/w)``, w by the advantage's sign (SAPO, arXiv 2511.20347, section 3).
+
+    The paper's ``4/τ·σ(τ·(r − 1))`` with ``τ = 2/w``, but for a constant that makes it 1 at r = 1.
+    The gradient fades with ``sech²((r − 1)/w)``, on both sides, in place of ending at a bound.
+    """
+
+    def clip(terms: RatioTerms, context: StepContext) -> RatioTerms:
+        low = _advantage(context, "soft-clip") <= 0
+        width = terms.low.new_full(low.shape, options.high).masked_fill(low, options.low)
+        # at e^80 tanh has long been 1; beyond the float's range its gradient would be 0·inf
+        excess = terms.log_ratio.clamp(max=80).expm1()
+        return replace(terms, log_ratio=(width * (excess / width).tanh()).log1p())
+
+    return clip
+
+
+def cispo(options: CISPOOptions) -> Word:
+    """``log sg(clamp(r, 1 − low, 1 + high)) + log r − sg(log r)`` (MiniMax-M1, Eqs. 4 and 5).
+
+    sg stops the gradient (arXiv 2506.13585). The surrogate's gradient is then
+    ``sg(clamp(r))·A·∇ log r``: every row keeps one, only its weight is bounded.
+    """
+    low = math.log1p(-options.low) if options.low < 1 else -math.inf
+    high = math.log1p(options.high)
+
+    def weigh(terms: RatioTerms, context: StepContext) -> RatioTerms:
+        value = terms.log_ratio.detach()
+        log_ratio = terms.log_ratio - value + value.clamp(low, high)
+        return replace(terms, log_ratio=log_ratio)
+
+    return weigh
+
+
+def dual_clip(options: DualClipOptions) -> Word:
+    """``min(r, c)`` where A < 0 (Ye et al. 2020, arXiv 1912.09729, Eq. 5).
+
+    PPO's min lets a bad sample that has become likelier weigh the more the likelier it is; here
+    its objective is at least c·A, and beyond there is no gradient: such rows are blocked.
+    """
+
+    def clip(terms: RatioTerms, context: StepContext) -> RatioTerms:
+        limit = math.log(options.c)
+        beyond = (_advantage(context, "dual-clip") < 0) & (terms.log_ratio > limit)
+        log_ratio = terms.log_ratio.masked_fill(beyond, limit)
+        return replace(terms, log_ratio=log_ratio, blocked=terms.blocked | beyond)
 
     return clip
 
@@ -115,10 +203,19 @@ def dppo_mask(options: DPPOMaskOptions) -> Word:
     return mask
 
 
+def _advantage(context: StepContext, word: str) -> Tensor:
+    if context.advantage is None:
+        raise ValueError(f"{word} needs StepContext.advantage, received None")
+    return context.advantage
+
+
 @hookimpl
 def guardcore_register_ratio_transforms(register: Registrar) -> None:
-    """Register the five words."""
+    """Register the words."""
     register("ppo-clip", ppo_clip)
+    register("soft-clip", soft_clip)
+    register("cispo", cispo)
+    register("dual-clip", dual_clip)
     register("mean-revise", mean_revise)
     register("ratio-norm", ratio_norm)
     register("flat-norm", flat_norm)

@@ -16,6 +16,11 @@ def _clip(half_width: float) -> dict[str, Any]:
     return {"use": "ppo-clip", "low": half_width, "high": half_width}
 
 
+def _like_guard(*words: dict[str, Any], description: str) -> Strategy:
+    """Return ``guard`` with other words in the place of its clip."""
+    return Strategy(["ratio-norm", *words], ["inverse-dt"], description, samplers=["flow-sde"])
+
+
 PLAIN = Strategy(
     ratio=[_clip(1e-4)],
     description="Flow-GRPO as published: PPO's clip on the raw ratio.",
@@ -49,6 +54,23 @@ GUARD_DANCE = Strategy(
     description="GRPO-Guard for DanceGRPO's sampler: gradient weight β/dt, Eq. 12 (Dance-SDE).",
     samplers=["dance-sde"],
 )
+CLIP_HIGHER = _like_guard(
+    {"use": "ppo-clip", "low": 2e-6, "high": 2.8e-6},
+    description="Guard with more room above 1 than below, 1.4 : 1 (DAPO's .28 and .2).",
+)
+SOFT_CLIP = _like_guard(
+    {"use": "soft-clip", "low": 1.9e-6, "high": 2e-6},
+    description="Guard with a clip that fades in, a little earlier where A < 0 (SAPO).",
+)
+DUAL_CLIP = _like_guard(
+    _clip(2e-6),
+    {"use": "dual-clip", "c": 1.00002},
+    description="Guard with a bound on what a bad sample weighs, ten half-widths above 1.",
+)
+CISPO = _like_guard(
+    {"use": "cispo", "high": 2e-6},
+    description="Guard with the clip on the weight: no row is ever blocked (MiniMax-M1).",
+)
 DPPO = Strategy(
     ratio=["dppo-mask"],
     description="Flow-DPPO: rows that moved too far may only come back.",
@@ -66,3 +88,7 @@ def guardcore_register_strategies(register: Registrar) -> None:
     register("guard", GUARD)
     register("guard-dance", GUARD_DANCE)
     register("dppo", DPPO)
+    register("clip-higher", CLIP_HIGHER)
+    register("soft-clip", SOFT_CLIP)
+    register("dual-clip", DUAL_CLIP)
+    register("cispo", CISPO)

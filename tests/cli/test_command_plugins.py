@@ -42,7 +42,10 @@ def test_list_of_one_kind_has_no_other(guardcore):
     rows = json.loads(guardcore("plugins", "list", "ratio-transform", "--json").out)["components"]
     assert {row["kind"] for row in rows} == {"ratio_transform"}
     names = [row["name"] for row in rows]
-    assert names == ["dppo-mask", "flat-norm", "mean-revise", "ppo-clip", "ratio-norm"]
+    assert names == [
+        *("cispo", "dppo-mask", "dual-clip", "flat-norm"),
+        *("mean-revise", "ppo-clip", "ratio-norm", "soft-clip"),
+    ]
 
 
 def test_list_shows_what_did_not_load_and_why_on_a_line_each(guardcore, strange):

@@ -117,6 +117,8 @@ def test_a_chain_starts_without_bounds():
     assert terms.low.tolist() == [0, 0]
     assert terms.high.tolist() == [torch.inf, torch.inf]
     assert terms.low.dtype == terms.high.dtype == torch.float64
+    assert terms.blocked.dtype == torch.bool
+    assert terms.blocked.tolist() == [False, False]
 
 
 def terms_of(ratio, low=0.8, high=1.2):
@@ -156,6 +158,19 @@ def test_clipped_terms_and_only_those_have_no_gradient(rows):
     torch.testing.assert_close(gradient, want, rtol=1e-12, atol=0)
 
 
+def test_a_row_that_a_word_blocks_keeps_its_loss_and_loses_its_gradient():
+    log = torch.tensor([0.1, 0.1, 0.5]).double().requires_grad_()
+    ones = torch.ones(3).double()
+    free = surrogate(RatioTerms(log, 0.8, 1.2), ones, ones)
+    blocked = torch.tensor([True, False, False])
+    result = surrogate(RatioTerms(log, 0.8, 1.2, blocked), ones, ones)
+    assert torch.equal(result.loss, free.loss)
+    assert free.clipped.tolist() == [False, False, True]
+    assert result.clipped.tolist() == [True, False, True]
+    (gradient,) = torch.autograd.grad(result.loss.sum(), log)
+    assert gradient.sign().tolist() == [0.0, -1.0, 0.0]
+
+
 def test_at_ratio_one_the_gradient_is_reinforces():
     d = torch.zeros(4, 3).double().requires_grad_()
     step = context(d, torch.tensor([0.5, 1.0, 2.0, 3.0]).double(), randn(4, 3), "sum")
@@ -177,7 +192,7 @@ def test_a_column_against_a_row_is_refused(which, shape):
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (1,), (3, 1, 1)])
-@pytest.mark.parametrize("which", ["low", "high"])
+@pytest.mark.parametrize("which", ["low", "high", "blocked"])
 def test_bounds_that_are_no_row_of_numbers_are_refused(which, shape):
     terms = RatioTerms(torch.zeros(3), **{which: torch.ones(shape)})
     with pytest.raises(ValueError, match=rf"{which} must be \[B\]"):

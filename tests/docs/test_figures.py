@@ -54,6 +54,31 @@ def test_plain_never_clips_above_and_guard_clips_on_both_sides(measure):
         assert bool((step.excess < step.low).any())
 
 
+@pytest.mark.parametrize(
+    ("strategy", "good", "bad"),
+    [  # r − 1 from −3 to 12 half-widths; without a clip all of the gradient passes
+        ("guard", [1, 1, 1, 0, 0, 0], [0, 1, 1, 1, 1, 1]),
+        ("clip-higher", [1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1]),
+        ("dual-clip", [1, 1, 1, 0, 0, 0], [0, 1, 1, 1, 1, 0]),
+        ("cispo", [1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_the_gates_let_through_what_the_picture_shows(measure, strategy, good, bad):
+    places = torch.tensor([-3, -0.5, 0, 1.2, 3, 12], dtype=torch.float64)
+    for advantage, want in ((1.0, good), (-1.0, bad)):
+        found = measure.gate(strategy, places, advantage)
+        # cispo's weight is within 1e-5 of 1
+        torch.testing.assert_close(found, torch.tensor(want).to(found), rtol=0, atol=1e-4)
+    assert (DOCS / "figures" / "gates.svg").is_file()
+
+
+def test_the_soft_gate_fades_on_both_sides(measure):
+    places = torch.tensor([-3, -0.5, 0, 1.2, 12], dtype=torch.float64)
+    for advantage, width in ((1.0, 1), (-1.0, 0.95)):
+        found = measure.gate("soft-clip", places, advantage)
+        torch.testing.assert_close(found, (places / width).cosh() ** -2, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("k", [0.2, 2, 20])
 def test_the_ratio_lies_left_of_1_by_its_bias(measure, k):
     values = measure.shifted(k, 64)

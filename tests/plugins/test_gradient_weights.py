@@ -11,7 +11,7 @@ from guardcore import (
     surrogate,
 )
 
-WEIGHTS = ["uniform", "inverse-dt", "dance", "flat", "noise-scale"]
+WEIGHTS = ["uniform", "inverse-dt", "dance", "flat", "noise-scale", "noise-aware"]
 EACH = pytest.mark.parametrize("name", WEIGHTS)
 STEPS = 7
 
@@ -42,6 +42,7 @@ FORMULAS = {
     "dance": lambda c: c.old.velocity_gain / (c.step.sigma - c.step.sigma_next) ** 2,
     "flat": lambda c: 1 / c.old.velocity_gain,
     "noise-scale": lambda c: c.old.std,
+    "noise-aware": lambda c: 2.25 * c.old.std,
 }
 
 
@@ -110,10 +111,27 @@ def test_no_weight_depends_on_the_weights_being_trained(name):
     assert torch.equal(weight, moved)
 
 
-@EACH
-def test_weights_take_no_options(name):
+@pytest.mark.parametrize("name", WEIGHTS[:-1])
+def test_weights_without_options_refuse_any(name):
     with pytest.raises(GuardcoreError, match=f"gradient_weight {name}.scale: unknown key"):
         create("gradient_weight", name, scale=2)
+
+
+def test_noise_aware_has_mean_one_over_sd3s_ten_steps():
+    # diffusers' flow-matching schedule with shift 3, whose last step is not trained
+    even = torch.linspace(1, 3e-3 / 1.002, 10, dtype=torch.float64)
+    sigmas = torch.cat([3 * even / (1 + 2 * even), torch.zeros(1)])
+    step = Schedule(sigmas).step(torch.arange(9), 9)
+    still = torch.zeros(9, 1).double()
+    old = create("sampler", "flow-sde", noise_level=0.7).transition(still, still, step)
+    weight = create("gradient_weight", "noise-aware")(StepContext(step, old, old, still))
+    assert float(weight.mean()) == pytest.approx(1, abs=2e-3)  # 2.25 has three digits
+    assert (
+        create("gradient_weight", "noise-aware", scale=1)(
+            StepContext(step, old, old, still)
+        ).tolist()
+        == old.std.tolist()
+    )
 
 
 def test_flow_sdes_beta_is_one_at_pure_noise_and_a_constant_below_it():

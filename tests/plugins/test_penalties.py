@@ -1,11 +1,15 @@
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guardcore import GuardcoreError, Step, StepContext, Transition, create
+from guardcore.testing import step_context
 
 kl = create("penalty", "kl")
+kl_velocity = create("penalty", "kl-velocity")
 
 
 def randn(*shape, seed=0):
@@ -44,11 +48,43 @@ def test_at_the_reference_it_is_zero_and_elsewhere_it_points_back():
     torch.testing.assert_close(gradient, (new - reference).detach(), rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("sampler", ["flow-sde", "dance-sde", "cps"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_kl_in_velocity_form_is_the_kl_without_its_weight(sampler, reduction):
+    step = step_context(
+        9, sampler=create("sampler", sampler), reduction=reduction, dtype=torch.float64
+    )
+    weight = step.old.velocity_gain**2 / (2 * step.old.std**2)
+    # float32 means: 1e-7 of a mean of order 1 against a difference of 1e-3
+    torch.testing.assert_close(kl(step), weight * kl_velocity(step).float(), rtol=1e-3, atol=0)
+
+
+def test_the_kl_in_velocity_form_by_hand():
+    velocity = torch.tensor([[1.0, 2.0], [5.0, 5.0]]).requires_grad_()
+    step = dataclasses.replace(
+        step_context(2, (2,)),
+        velocity=velocity,
+        reference_velocity=torch.tensor([[0.0, 4], [5, 5]]),
+    )
+    values = kl_velocity(step)
+    assert values.tolist() == [2.5, 0.0]
+    (gradient,) = torch.autograd.grad(values.sum(), velocity)
+    assert gradient.tolist() == [[1.0, -2.0], [0.0, 0.0]]  # 2·(v − v_ref)/D
+
+
+@pytest.mark.parametrize("which", ["velocity", "reference_velocity"])
+def test_without_a_velocity_it_says_what_it_lacks(which):
+    with pytest.raises(ValueError, match="kl-velocity penalty needs StepContext.velocity and ref"):
+        kl_velocity(dataclasses.replace(step_context(), **{which: None}))
+
+
 def test_half_precision_is_squared_in_float32():
     # 300² overflows float16
     new, reference = torch.full((1, 4), 300.0).half(), torch.zeros(1, 4).half()
     values = kl(context(new, reference, torch.ones(1).half(), "mean"))
     assert values.tolist() == [45_000.0]
+    step = dataclasses.replace(step_context(1, (4,)), velocity=new, reference_velocity=reference)
+    assert kl_velocity(step).tolist() == [90_000.0]
 
 
 def test_without_a_reference_it_says_what_it_lacks():

@@ -1,5 +1,6 @@
 """Laws that hold for every word, then what each word is for."""
 
+import dataclasses
 import functools
 
 import pytest
@@ -18,8 +19,9 @@ from guardcore import (
     surrogate,
 )
 
-WORDS = ["ppo-clip", "mean-revise", "ratio-norm", "flat-norm", "dppo-mask"]
+HOLDING = ["ppo-clip", "soft-clip", "cispo", "dual-clip", "dppo-mask"]
 CENTRING = ["mean-revise", "ratio-norm", "flat-norm"]
+WORDS = [*HOLDING, *CENTRING]
 EACH = pytest.mark.parametrize("word", WORDS)
 word_of = functools.cache(functools.partial(create, "ratio_transform"))  # pure: one will do
 sampler_of = functools.cache(functools.partial(create, "sampler"))
@@ -39,7 +41,8 @@ def context(d, noise, reduction="mean", index=None, gain=None):
     if gain is not None:
         old = Transition(old.mean, old.std, gain)
     new = Transition(old.mean + d, old.std, old.velocity_gain)
-    return StepContext(step, old, new, old.draw(noise), reduction)
+    advantage = randn(rows, seed=9)
+    return StepContext(step, old, new, old.draw(noise), reduction, advantage)
 
 
 def rows_of(step, rows):
@@ -55,6 +58,7 @@ def rows_of(step, rows):
         take(step.new),
         step.x_next[rows],
         step.reduction,
+        step.advantage[rows],
     )
 
 
@@ -63,7 +67,7 @@ def applied(word, step, **options):
 
 
 def fields(terms):
-    return [terms.log_ratio, terms.low, terms.high]
+    return [terms.log_ratio, terms.low, terms.high, terms.blocked]
 
 
 @EACH
@@ -236,6 +240,93 @@ def test_the_dppo_mask_lets_a_row_at_the_threshold_pass():
         assert word(RatioTerms(log_ratio(step)), step).low.tolist() == [low]
 
 
+def held(ratio, advantage, *words):
+    """What is left of each row's ``A·r``: value and derivative by ``r``, and who is blocked."""
+    r = torch.tensor(ratio, dtype=torch.float64, requires_grad=True)
+    step = dataclasses.replace(
+        context(0.1 * randn(len(r), 3), randn(len(r), 3)),
+        advantage=torch.tensor(advantage, dtype=torch.float64).expand(len(r)),
+    )
+    terms = RatioTerms(r.log())
+    for word in words:
+        terms = word(terms, step)
+    result = surrogate(terms, step.advantage, torch.ones(len(r)))
+    (slope,) = torch.autograd.grad(-result.loss.sum(), r)
+    return -result.loss.detach(), slope, result.clipped
+
+
+RATIOS = [0.05, 0.3, 0.8, 0.95, 1.0, 1.02, 1.3, 2.0, 5.0]
+
+
+@pytest.mark.parametrize(("advantage", "width"), [(2.0, 0.5), (-3.0, 0.1), (0.7, 2.0)])
+def test_the_soft_clip_is_sapos_gate_but_for_a_constant(advantage, width):
+    other = 7.0  # the other sign's width has no say
+    low, high = (other, width) if advantage > 0 else (width, other)
+    value, slope, blocked = held(RATIOS, advantage, word_of("soft-clip", low=low, high=high))
+    r, tau = torch.tensor(RATIOS, dtype=torch.float64), 2 / width
+    gate = torch.sigmoid(tau * (r - 1))
+    torch.testing.assert_close(value, advantage * (4 / tau * (gate - 0.5) + 1))
+    # the paper's weight of the gradient; 1 at r = 1
+    torch.testing.assert_close(slope, advantage * 4 * gate * (1 - gate), rtol=1e-9, atol=1e-12)
+    assert not blocked.any()
+
+
+def test_the_soft_clip_lets_as_much_through_as_a_hard_one_of_its_width():
+    # the integral of sech²((r − 1)/w) from 1 on is w
+    value = held([1e9], 1.0, word_of("soft-clip", high=0.3))[0]
+    assert value.tolist() == pytest.approx([1.3], abs=1e-12)
+
+
+@pytest.mark.parametrize("width", [2e-6, 1e-4])
+def test_the_soft_clip_is_exact_where_the_ratio_is_a_millionth_from_one(width):
+    log = torch.tensor([-1e-3, -1e-6, 1e-12, 1e-4, 1e-2]).double() * width
+    word = word_of("soft-clip", low=width, high=width)
+    found = word(RatioTerms(log), context(randn(5, 3), randn(5, 3))).log_ratio
+    # log(1 + w·tanh(x)) = l − l·x²/3 + …, with x = (e^l − 1)/w and l = log r
+    torch.testing.assert_close(found, log * (1 - (log / width) ** 2 / 3), rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_soft_clip_of_a_ratio_beyond_all_numbers_has_a_gradient_of_zero(dtype):
+    log = torch.tensor([-1e5, -50, 50, 90, 1e5], dtype=dtype, requires_grad=True)
+    found = word_of("soft-clip")(RatioTerms(log), context(randn(5, 3), randn(5, 3))).log_ratio
+    (gradient,) = torch.autograd.grad(found.sum(), log)
+    assert found.isfinite().all()
+    assert gradient.tolist() == [0.0] * 5
+
+
+@pytest.mark.parametrize("advantage", [2.0, -2.0])
+@pytest.mark.parametrize(("low", "high"), [(1, 0.2), (0.1, 0.2), (0.1, 0)])
+def test_cispo_is_reinforce_with_a_bounded_weight(advantage, low, high):
+    value, slope, blocked = held(RATIOS, advantage, word_of("cispo", low=low, high=high))
+    r = torch.tensor(RATIOS, dtype=torch.float64)
+    weight = r.clamp(1 - low, 1 + high)
+    torch.testing.assert_close(value, advantage * weight)
+    torch.testing.assert_close(slope, weight * advantage / r)  # ∇ log r = 1/r
+    assert not blocked.any()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("advantage", [2.0, -2.0])
+def test_dual_clip_bounds_what_a_bad_sample_weighs(order, advantage):
+    words = [word_of("ppo-clip", low=0.1, high=0.1), word_of("dual-clip", c=1.5)]
+    value, slope, blocked = held(RATIOS, advantage, *words[::order])
+    r, a = torch.tensor(RATIOS, dtype=torch.float64), advantage
+    ppo = (r * a).minimum(r.clamp(0.9, 1.1) * a)
+    want = ppo.maximum(torch.tensor(1.5 * a).double()) if a < 0 else ppo
+    torch.testing.assert_close(value, want)
+    free = (r < 1.1) if a > 0 else (r > 0.9) & (r < 1.5)
+    assert blocked.tolist() == (~free).tolist()
+    torch.testing.assert_close(slope, a * free.double())
+
+
+@pytest.mark.parametrize("word", ["soft-clip", "dual-clip"])
+def test_a_word_that_asks_for_the_advantages_sign_says_when_there_is_none(word):
+    step = dataclasses.replace(context(randn(2, 3), randn(2, 3)), advantage=None)
+    with pytest.raises(ValueError, match=f"{word} needs StepContext.advantage"):
+        word_of(word)(RatioTerms(log_ratio(step)), step)
+
+
 @pytest.mark.parametrize(
     ("word", "option", "value"),
     [
@@ -244,6 +335,11 @@ def test_the_dppo_mask_lets_a_row_at_the_threshold_pass():
         ("ppo-clip", "high", -1e-9),
         ("ppo-clip", "high", float("inf")),
         ("ppo-clip", "low", "wide"),
+        ("soft-clip", "low", 0),
+        ("soft-clip", "high", 0),
+        ("cispo", "low", 1.1),
+        ("cispo", "high", -1e-9),
+        ("dual-clip", "c", 1),
         ("dppo-mask", "threshold", 0),
         ("dppo-mask", "threshold", float("nan")),
     ],

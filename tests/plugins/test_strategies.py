@@ -2,7 +2,8 @@ import pytest
 
 from guardcore import Strategy, create
 from guardcore.binding import bind
-from guardcore.layers import parse_config
+from guardcore.layers import parse_config, read_yaml
+from guardcore_plugins.profiles import profiles
 from toy import toy_host, toy_tree
 
 
@@ -19,6 +20,19 @@ DESIGN = {
     "guard": (["ratio-norm", clip(2e-6)], ["inverse-dt"]),
     "guard-dance": (["ratio-norm", clip(2e-6)], ["dance"]),
     "dppo": (["dppo-mask"], []),
+    "clip-higher": (
+        ["ratio-norm", {"use": "ppo-clip", "low": 2e-6, "high": 2.8e-6}],
+        ["inverse-dt"],
+    ),
+    "soft-clip": (
+        ["ratio-norm", {"use": "soft-clip", "low": 1.9e-6, "high": 2e-6}],
+        ["inverse-dt"],
+    ),
+    "dual-clip": (
+        ["ratio-norm", clip(2e-6), {"use": "dual-clip", "c": 1.00002}],
+        ["inverse-dt"],
+    ),
+    "cispo": (["ratio-norm", {"use": "cispo", "high": 2e-6}], ["inverse-dt"]),
 }
 
 
@@ -44,6 +58,19 @@ def test_every_word_of_a_strategy_can_be_bound(name):
     assert words == [w if isinstance(w, str) else w["use"] for w in (*ratio, *weights)]
 
 
+@pytest.mark.parametrize("profile", ["tiny-sd3", "tiny-flux"])
+def test_the_tiny_profiles_ranges_are_a_hundred_times_as_wide(profile):
+    ranges = read_yaml(profiles()[profile])["strategy_options"]
+    for name in ("guard", "clip-higher", "soft-clip", "dual-clip", "cispo"):
+        (_, *words), _ = DESIGN[name]
+        own = {word["use"]: {k: v for k, v in word.items() if k != "use"} for word in words}
+        assert ranges[name].keys() == own.keys()
+        for word, options in own.items():
+            for option, value in options.items():
+                wide = 1 + 100 * (value - 1) if option == "c" else 100 * value
+                assert float(ranges[name][word][option]) == pytest.approx(wide, rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("strategy", "sampler", "warned"),
     [
@@ -54,6 +81,8 @@ def test_every_word_of_a_strategy_can_be_bound(name):
         ("guard-dance", "dance-sde", False),
         ("guard-dance", "flow-sde", True),
         ("plain", "dance-sde", False),
+        ("soft-clip", "flow-sde", False),
+        ("soft-clip", "dance-sde", True),
     ],
 )
 def test_a_gradient_weight_with_a_sampler_it_was_not_derived_for_is_warned_about(
