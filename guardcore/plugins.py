@@ -87,10 +87,9 @@ class PluginHost:
     def provide(self, distribution: str | None) -> None:
         """Import a distribution's plugins, after the built-ins; with None everybody's."""
         asked = list(self._waiting) if distribution is None else [normalised(distribution)]
-        for name in (BUILTIN, *asked):
-            for offer in self._waiting.pop(name, ()):
-                with redirect_stdout(sys.stderr):  # a stranger's print is no part of our output
-                    self._import(offer.point, offer.origin)
+        for offer in (o for name in (BUILTIN, *asked) for o in self._waiting.pop(name, ())):
+            with redirect_stdout(sys.stderr):  # a stranger's print is no part of our output
+                self._import(offer.point, offer.origin)
 
     def why_absent(self, distribution: str) -> str:
         """Return why a distribution is not loaded as a whole, on one line; empty where it is."""
@@ -126,10 +125,9 @@ class PluginHost:
         if missing and f"{point.module}.".startswith(f"{missing}."):
             remedy = f"pip uninstall {origin.distribution}, or install it anew"
             self.report(origin, "stale", f"its module {missing!r} is gone", remedy)
-        elif missing:
-            self.report(origin, "import", reason, f"install what provides {missing!r}")
         else:
-            remedy = f"pip install --upgrade {origin.distribution}, or tell its author"
+            anew = f"pip install --upgrade {origin.distribution}, or tell its author"
+            remedy = f"install what provides {missing!r}" if missing else anew
             self.report(origin, "import", reason, remedy)
 
     def add(self, plugin: object, origin: Origin) -> None:

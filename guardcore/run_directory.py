@@ -116,9 +116,10 @@ class RunDirectory:
         return manifest(config, binding) | ({"resumed": resumed} if resumed else {})
 
     def _read_manifest(self) -> dict[str, Any]:
-        if not self.manifest.is_file():
+        try:
+            stored: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):  # a damaged one is written anew
             return {}
-        stored: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
         return stored
 
     def _write_manifest(self, content: Mapping[str, Any]) -> None:
