@@ -168,7 +168,10 @@ def test_a_name_that_the_allow_list_does_not_hold_says_how_to_allow_it(guardcore
     assert done.code == 2
     assert "asked is blocked by GUARDCORE_PLUGINS: add asked to GUARDCORE_PLUGINS" in done.err
     assert imported(site) == set()
-    assert guardcore("config", "check", "config.yaml", env={"GUARDCORE_PLUGINS": "toy,asked"}).code == 0
+    assert (
+        guardcore("config", "check", "config.yaml", env={"GUARDCORE_PLUGINS": "toy,asked"}).code
+        == 0
+    )
 
 
 def test_who_is_left_out_must_be_somebody(guardcore, site):

@@ -49,9 +49,7 @@ def package(site):
 
 def settings(iterations=1):
     return parse_config(
-        toy_tree(
-            ratio=["some-words:word"], gradient_weight=[], train={"iterations": iterations}
-        )
+        toy_tree(ratio=["some-words:word"], gradient_weight=[], train={"iterations": iterations})
     )
 
 

@@ -188,8 +188,7 @@ def test_what_plugins_asks_for_must_be_there_and_load(site):
     install(site, "broken", {"broken_runs": "import no_such_module"})
     unknown, broken = reasons("plugins=[watching, wacthing, broken]")
     assert unknown == (
-        "plugins.1: no distribution 'wacthing' with plugins is installed; "
-        "did you mean 'watching'?"
+        "plugins.1: no distribution 'wacthing' with plugins is installed; did you mean 'watching'?"
     )
     assert broken.startswith("plugins.2: broken/broken-runs (version 1.0, broken_runs): cannot be")
 

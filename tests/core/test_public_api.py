@@ -23,7 +23,7 @@ def test_the_public_names_and_signatures_are_those_on_record():
     )
 
 
-SOURCE = '''
+SOURCE = """
 from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
@@ -46,7 +46,7 @@ class Shape(Protocol):
 def draw(shape: Shape, *, fill: bool = False) -> None: ...
 
 def _private() -> None: ...
-'''
+"""
 
 
 @pytest.fixture
