@@ -12,7 +12,8 @@ from typing import Any
 from guardcore.bound import Binding, Bound, validate_options
 from guardcore.config import RunConfig
 from guardcore.errors import ConfigError, GuardcoreError, did_you_mean
-from guardcore.registry import Registry
+from guardcore.offers import normalised
+from guardcore.registry import Registered, Registry
 from guardcore.reward_options import complete_rewards
 from guardcore.spec import Spec, SpecLike, Strategy, WeightedSpec
 from guardcore.trained_steps import PATH, reach
@@ -34,7 +35,7 @@ class _Binder:
         self.config = config
         self.registry = registry
         self.problems: list[str] = []
-        self.strategies: dict[str, str] = {}
+        self.strategies: dict[str, Registered] = {}
 
     def bind(self) -> Binding:
         config = self.config
@@ -60,14 +61,15 @@ class _Binder:
             "eval_prompts": config.prompts.eval
             and self._one("prompt_source", config.prompts.eval, "prompts.eval"),
             "trackers": self._many("tracker", "tracker", config.tracker),
+            "plugins": self._plugins(),
         }
         self._check_rewards()
         self._check_ratio()
         self._check_shares()
         if self.problems:
             raise ConfigError(self.problems)
-        parts["strategy"] = config.strategy and self.strategies.get(config.strategy)
-        parts["strategies"] = self.strategies
+        parts["strategy"] = config.strategy and self.strategies[config.strategy]
+        parts["strategies"] = {name: found.qualified for name, found in self.strategies.items()}
         parts["reward_options"] = rewards.options
         return Binding(**parts, warnings=tuple(self._warnings(strategy)))
 
@@ -120,7 +122,7 @@ class _Binder:
         except GuardcoreError as error:
             self.problems.append(f"{path}: {error}")
             return None
-        self.strategies[name] = found.qualified
+        self.strategies[name] = found
         return found.factory if isinstance(found.factory, Strategy) else None
 
     def _patched(
@@ -154,6 +156,15 @@ class _Binder:
         if own is not None:
             return self._many(kind, path, own)
         return self._many(kind, f"strategy {self.config.strategy}: {path}", _specs(strategy))
+
+    def _plugins(self) -> tuple[str, ...]:
+        """Return the distributions that the config asks for by themselves, imported."""
+        for place, name in enumerate(self.config.plugins):
+            try:
+                self.registry.require(name)
+            except GuardcoreError as error:
+                self.problems.append(f"plugins.{place}: {error}")
+        return tuple(dict.fromkeys(normalised(name) for name in self.config.plugins))
 
     def _check_rewards(self) -> None:
         if all(spec.weight == 0 for spec in self.config.reward):

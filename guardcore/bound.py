@@ -46,7 +46,8 @@ class Bound:
 class Binding:
     """All components of a run.
 
-    ``strategies`` maps the config's names to qualified ones; ``reward_options`` has qualified ones.
+    ``strategies`` maps the config's names to qualified ones; ``reward_options`` has qualified ones;
+    ``plugins`` are the distributions that the config asks for by themselves.
     """
 
     backbone: Bound
@@ -61,9 +62,10 @@ class Binding:
     train_prompts: Bound
     eval_prompts: Bound | None
     trackers: tuple[Bound, ...]
-    strategy: str | None
+    strategy: Registered | None
     strategies: Mapping[str, str]
     reward_options: Mapping[str, Mapping[str, Any]]
+    plugins: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def all(self) -> list[Bound]:
@@ -73,6 +75,15 @@ class Binding:
         many = [*self.rewards.values(), *self.penalties.values(), *self.ratio]
         prompts = [self.eval_prompts] if self.eval_prompts else []
         return [*one, *prompts, *many, *self.gradient_weight, *self.trackers]
+
+    def entries(self) -> dict[str, Registered]:
+        """Return what every component is, by config path; the strategy too."""
+        named = {"strategy": self.strategy} if self.strategy else {}
+        return {**named, **{bound.path: bound.entry for bound in self.all()}}
+
+    def distributions(self) -> set[str]:
+        """Return whose plugins the run uses or asks for; their observers are told."""
+        return {entry.origin.distribution for entry in self.entries().values()} | {*self.plugins}
 
     def may_change(self) -> set[str]:
         """Return the config paths of options that a resumed run may set anew."""
@@ -94,7 +105,8 @@ def validate_options(entry: Registered, options: Mapping[str, Any], path: str) -
 def resolved(config: RunConfig, binding: Binding) -> dict[str, Any]:
     """Return the config as plain data, with qualified names and every default written out."""
     tree = config.model_dump(mode="json", by_alias=True)
-    tree["strategy"] = binding.strategy
+    tree["strategy"] = binding.strategy and binding.strategy.qualified
+    tree["plugins"] = list(binding.plugins)
     tree["strategy_options"] = {
         binding.strategies[name]: patch for name, patch in tree["strategy_options"].items()
     }

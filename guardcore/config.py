@@ -202,6 +202,10 @@ class RunConfig(Section):
     checkpoint: Checkpoint = Field(Checkpoint(), description="when the whole state is written")
     record: Record = Field(Record(), description="iterations kept whole, for `guardcore replay`")
     tracker: tuple[Spec, ...] = Field((Spec(use="console"),), description="told everything")
+    plugins: tuple[str, ...] = Field(
+        (),
+        description="distributions whose plugins observe the run, beside those of its components",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="of every random draw of the run")
     deterministic: bool = Field(False, description="bit-exact resume on CUDA, at some speed")
 

@@ -65,7 +65,7 @@ def export(
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise GuardcoreError(f"{out} is not an empty directory; choose another --out")
     found = RunDirectory(run).checkpoint(iteration)
-    backbone = _build(config, registry or PluginHost.discover().registry)
+    backbone = _build(config, registry or PluginHost.on_demand().registry)
     state, _ = found.load()
     kind: Weights = "ema" if weights == "ema" and "ema" in state else "raw"
     load_weights(backbone.trainable(), state["ema" if kind == "ema" else "weights"])

@@ -14,7 +14,8 @@ A factory takes exactly one argument, annotated with a subclass of ``guardcore.O
 Registering changes no run; naming the component in a config does.
 
 Hooks that do not register anything observe: they are told, may take any of the arguments, return
-nothing and change nothing. One that fails is logged and told no more; the run goes on.
+nothing and change nothing. They are told of runs that use a component of their distribution, or
+name it under ``plugins``. One that fails is logged and told no more; the run goes on.
 """
 
 from __future__ import annotations

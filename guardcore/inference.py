@@ -35,7 +35,7 @@ def trained(
         CheckpointError: There is no such checkpoint.
     """
     silent = config.model_copy(update={"tracker": ()})
-    with prepared(silent, bind(silent, PluginHost.discover().registry)) as run:
+    with prepared(silent, bind(silent, PluginHost.on_demand().registry)) as run:
         if directory is not None and iteration != 0:
             state, _ = RunDirectory(directory).checkpoint(iteration).load()
             load_weights(run.backbone.trainable(), state.get("ema", state["weights"]))

@@ -19,6 +19,7 @@ from guardcore.config import RunConfig
 from guardcore.errors import GuardcoreError
 from guardcore.iteration import iterate_with_room
 from guardcore.learner import Learner, State
+from guardcore.manifest import change_warnings
 from guardcore.observers import Observers
 from guardcore.plugins import PluginHost
 from guardcore.preflight import check_run
@@ -76,9 +77,11 @@ def train(
             run directory; a run that fails keeps its checkpoints and writes ``error.log``.
     """
     if registry is None:
-        host = PluginHost.discover()
-        registry, observers = host.registry, observers or host.observers()
-    binding = bind(config, registry)
+        host = PluginHost.on_demand()
+        binding = bind(config, host.registry)
+        observers = observers or host.observers(binding.distributions())
+    else:
+        binding = bind(config, registry)
     record = RunDirectory(Path(directory))
     record.check(resolved(config, binding), binding.may_change(), resume=resume)
     newest = record.newest() if resume else None
@@ -86,7 +89,7 @@ def train(
         if report and not record.report.is_file():  # killed while writing it
             report_run(record)
         return Outcome(record.path, newest.iteration, finished=True)
-    for warning in binding.warnings:
+    for warning in (*binding.warnings, *change_warnings(record.changes(binding))):
         _log.warning(warning)
     try:
         outcome = _recorded(config, binding, record, observers or Observers(), resume)

@@ -1,110 +1,113 @@
-"""The plugin host: loads every plugin, records what does not load, and goes on.
+"""The plugin host: metadata first, imports second; what does not load is recorded.
 
-pluggy's own entry-point loader aborts on one broken plugin and silently skips the second of two
-distributions with one entry-point name. So this host keys a plugin as
-``distribution/entry-point``, records each failure with its reason, and loads the rest.
+pluggy's own entry-point loader imports everybody, aborts on one broken plugin and silently skips
+the second of two distributions with one entry-point name. So this host keys a plugin as
+``distribution/entry-point``, imports those that are asked for, and records each failure.
 """
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
-from dataclasses import dataclass
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, redirect_stdout
 from functools import lru_cache
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
 
 import pluggy
 
 from guardcore import hookspecs
 from guardcore.errors import did_you_mean
-from guardcore.hookspecs import ENTRY_POINT_GROUP, PROJECT
+from guardcore.factories import FactoryError
+from guardcore.hookspecs import PROJECT
 from guardcore.kinds import KINDS, OBSERVATION_HOOKS, registration_hook
 from guardcore.observers import Observer, Observers
-from guardcore.registry import BUILTIN, FactoryError, Origin, Registry
-
-_ANY_API = re.compile(rf"{PROJECT}\.v\d+")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A plugin, or one claim of it, that does not work as its author meant.
-
-    Attributes:
-        origin: Whose it is.
-        check: What went wrong, in one word: ``metadata``, ``api``, ``import``, ``stale``,
-            ``hooks``, ``options``, ``registration`` or ``reserved-name``.
-        reason: What went wrong, on one line.
-        remedy: What to do about it.
-    """
-
-    origin: Origin
-    check: str
-    reason: str
-    remedy: str
-
-    def __str__(self) -> str:
-        where = f"{self.origin.key} (version {self.origin.version}, {self.origin.module})"
-        return f"{where}: {self.reason}; {self.remedy}"
+from guardcore.offers import Offer, Offers, Problem, absence, installed_offers
+from guardcore.offers import normalised as normalised
+from guardcore.offers import plugin_points as plugin_points
+from guardcore.permission import Permission
+from guardcore.registry import BUILTIN, Origin, Registry
 
 
 class PluginHost:
-    """Loads plugins and asks each what it registers.
+    """Imports plugins when they are asked for, and asks each what it registers.
 
     Attributes:
-        registry: What they have registered.
+        registry: What they have registered; it asks for what a name needs.
         problems: What did not work.
         plugins: Those that were loaded.
-        distributions: Every installed distribution by its normalised name; of several on
-            ``sys.path`` the first counts.
+        offers: What is installed, from metadata.
+        distributions: Every installed distribution, likewise.
     """
 
-    def __init__(self) -> None:
-        self.registry = Registry()
-        self.problems: list[Problem] = []
+    def __init__(
+        self,
+        offers: Offers | None = None,
+        permission: Permission | None = None,
+        specifications: ModuleType | type = hookspecs,
+    ) -> None:
+        self.offers = offers or Offers()
+        self.distributions = self.offers.distributions
+        self.permission = permission or Permission()
+        self.registry = Registry(self)
+        self.problems = list(self.offers.problems)
         self.plugins: list[Origin] = []
-        self.distributions: dict[str, list[Distribution]] = {}
+        self._waiting: dict[str, list[Offer]] = {}
         self._manager = pluggy.PluginManager(PROJECT)
-        self._manager.add_hookspecs(hookspecs)
+        self._manager.add_hookspecs(specifications)
+        for name, offered in self.offers.by_distribution.items():
+            self._admit(name, offered)
+
+    @classmethod
+    def scan(cls) -> PluginHost:
+        """Return a host that has imported nobody."""
+        return cls(installed_offers(), Permission.from_environment())
+
+    @classmethod
+    def on_demand(cls) -> PluginHost:
+        """Return a host with the built-ins, which imports others when a name asks for them."""
+        host = cls.scan()
+        host.provide(BUILTIN)
+        return host
 
     @classmethod
     def discover(cls) -> PluginHost:
-        """Return a host with every installed plugin."""
-        host = cls()
-        for distribution in distributions():
-            try:
-                name = normalised(distribution.metadata["Name"])
-                points, version = plugin_points(distribution), distribution.version
-            except Exception as error:  # a damaged dist-info is no reason to load nobody
-                origin = Origin(str(getattr(distribution, "_path", distribution)), "?", "?", "?")
-                reason = f"its metadata cannot be read: {error}"
-                host.report(origin, "metadata", reason, "remove it, and install its package anew")
-                continue
-            copies = host.distributions.setdefault(name, [])
-            copies.append(distribution)
-            if len(copies) == 1:
-                with redirect_stdout(sys.stderr):  # a stranger's print is not part of our output
-                    host.load(name, version, points)
-        host.record_clashes()
+        """Return a host with every installed plugin that may be imported."""
+        host = cls.scan()
+        host.provide(None)
         return host
 
-    def load(self, distribution: str, version: str, points: Sequence[EntryPoint]) -> None:
-        """Import a distribution's plugins of this API, and report those that are only for others.
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to import."""
+        return not self._waiting
 
-        A distribution may offer one entry-point name for several versions of the API.
-        """
-        ours = {point.name for point in points if point.group == ENTRY_POINT_GROUP}
-        for point in points:
-            origin = Origin(distribution, version, point.name, point.value)
-            if point.group == ENTRY_POINT_GROUP:
-                self._import(point, origin)
-            elif point.name not in ours:
-                reason = f"made for plugin API {point.group}, this is {ENTRY_POINT_GROUP}"
-                self.report(
-                    origin, "api", reason, f"install a version of {distribution} made for it"
-                )
+    def provide(self, distribution: str | None) -> None:
+        """Import a distribution's plugins, after the built-ins; with None everybody's."""
+        asked = list(self._waiting) if distribution is None else [normalised(distribution)]
+        for offer in (o for name in (BUILTIN, *asked) for o in self._waiting.pop(name, ())):
+            with redirect_stdout(sys.stderr):  # a stranger's print is no part of our output
+                self._import(offer.point, offer.origin)
+
+    def why_absent(self, distribution: str) -> str:
+        """Return why a distribution is not loaded as a whole, on one line; empty where it is."""
+        loaded = {origin.distribution for origin in self.plugins}
+        failed = [problem for problem in self.problems if problem.origin not in self.plugins]
+        return absence(normalised(distribution), loaded, failed, self.offers)
+
+    def blocked(self) -> list[Problem]:
+        """Return the plugins that may not be imported."""
+        found = [problem for problem in self.problems if problem.check == "blocked"]
+        return sorted(found, key=lambda problem: problem.origin.key)
+
+    def _admit(self, name: str, offered: list[Offer]) -> None:
+        if (refusal := self.permission.refusal(name)) is None:
+            self._waiting[name] = offered
+        else:
+            for offer in offered:
+                self.report(offer.origin, "blocked", f"blocked by {refusal.by}", refusal.remedy)
 
     def _import(self, point: EntryPoint, origin: Origin) -> None:
         try:
@@ -113,8 +116,8 @@ class PluginHost:
             raise
         except BaseException as error:  # SystemExit; a Rust extension's panic is no Exception
             self._report_import(point, origin, error)
-            return
-        self.add(plugin, origin)
+        else:
+            self.add(plugin, origin)
 
     def _report_import(self, point: EntryPoint, origin: Origin, error: BaseException) -> None:
         reason = f"cannot be imported: {type(error).__name__}: {error}"
@@ -122,17 +125,17 @@ class PluginHost:
         if missing and f"{point.module}.".startswith(f"{missing}."):
             remedy = f"pip uninstall {origin.distribution}, or install it anew"
             self.report(origin, "stale", f"its module {missing!r} is gone", remedy)
-        elif missing:
-            self.report(origin, "import", reason, f"install what provides {missing!r}")
         else:
-            remedy = f"pip install --upgrade {origin.distribution}, or tell its author"
+            anew = f"pip install --upgrade {origin.distribution}, or tell its author"
+            remedy = f"install what provides {missing!r}" if missing else anew
             self.report(origin, "import", reason, remedy)
 
     def add(self, plugin: object, origin: Origin) -> None:
         """Take in one imported plugin: check its hooks, then let it register."""
         try:
-            self._manager.register(plugin, name=origin.key)
-            self._manager.check_pending()
+            with self._deprecations(origin):
+                self._manager.register(plugin, name=origin.key)
+                self._manager.check_pending()
         except pluggy.PluginValidationError as error:
             reason = self._unknown_hook(plugin) or str(error)
             if self._manager.get_plugin(origin.key) is not None:
@@ -150,6 +153,16 @@ class PluginHost:
             self.report(origin, "hooks", "implements no hook", remedy)
         self._ask(plugin, origin)
 
+    @contextmanager
+    def _deprecations(self, origin: Origin) -> Iterator[None]:
+        """Report what pluggy warns of inside: a hook or an argument that is to go."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DeprecationWarning)
+            yield
+        for warning in caught:
+            reason, _, remedy = str(warning.message).partition("; ")
+            self.report(origin, "deprecated", reason, remedy or "see the changelog")
+
     def _ask(self, plugin: object, origin: Origin) -> None:
         """Let a plugin register; of one that fails half way nothing stays."""
         try:
@@ -165,6 +178,7 @@ class PluginHost:
             self.report(origin, check, f"cannot register: {what}", remedy)
         else:
             self.plugins.append(origin)
+            self._report_reserved(origin)
 
     def _unknown_hook(self, plugin: object) -> str:
         """Return what is to be said of a plugin's first hook that nobody specified, if any."""
@@ -173,9 +187,17 @@ class PluginHost:
         known = [*(registration_hook(kind) for kind in KINDS), *OBSERVATION_HOOKS]
         return f"unknown hook {unknown[0]!r}{did_you_mean(unknown[0], known)}" if unknown else ""
 
-    def observers(self) -> Observers:
-        """Return the plugins' implementations of the hooks that observe, in order of loading."""
-        origins = {origin.key: origin for origin in self.plugins}
+    def observers(self, only: Collection[str] | None = None) -> Observers:
+        """Return the plugins' implementations of the hooks that observe, in order of loading.
+
+        Args:
+            only: Beside the built-ins, these distributions'; by default everybody's.
+        """
+        origins = {
+            origin.key: origin
+            for origin in self.plugins
+            if only is None or origin.distribution in {BUILTIN, *only}
+        }
         return Observers(
             {
                 name: [
@@ -187,15 +209,15 @@ class PluginHost:
             }
         )
 
-    def record_clashes(self) -> None:
-        """Report third parties' claims on a built-in's short name."""
-        for entry in self.registry:
-            claims = self.registry.claims(entry.kind, entry.name)
-            builtin = any(claim.origin.distribution == BUILTIN for claim in claims)
-            if builtin and entry.origin.distribution != BUILTIN:
+    def _report_reserved(self, origin: Origin) -> None:
+        """Report a third party's claims on built-ins' short names."""
+        for entry in self.registry.registered():
+            if entry.origin != origin or origin.distribution == BUILTIN:
+                continue
+            if self.registry.builtin(entry.kind, entry.name) is not None:
                 reason = f"the {entry.kind} name {entry.name!r} is built in"
                 remedy = f"this one is reached as {entry.qualified!r}"
-                self.report(entry.origin, "reserved-name", reason, remedy)
+                self.report(origin, "reserved-name", reason, remedy)
 
     def _register(self, plugin: object, origin: Origin) -> None:
         for kind in KINDS:
@@ -209,24 +231,15 @@ class PluginHost:
         self.problems.append(Problem(origin, check, " ".join(reason.split()), remedy))
 
 
-def plugin_points(distribution: Distribution) -> list[EntryPoint]:
-    """Return a distribution's entry points for this plugin API and every other version of it."""
-    return [point for point in distribution.entry_points if _ANY_API.fullmatch(point.group)]
-
-
-def normalised(name: str) -> str:
-    """Return a distribution's name as the index writes it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def installed() -> Registry:
-    """Return the installed plugins' components, discovered anew when an installation changes."""
-    return _installed(tuple((path, _changed(path)) for path in sys.path))
+    """Return the installed plugins' components, scanned anew when an installation changes."""
+    path = tuple((path, _changed(path)) for path in sys.path)
+    return _installed(path, Permission.from_environment())
 
 
 @lru_cache(maxsize=1)
-def _installed(path: tuple[tuple[str, int], ...]) -> Registry:
-    return PluginHost.discover().registry
+def _installed(path: tuple[tuple[str, int], ...], permission: Permission) -> Registry:
+    return PluginHost(installed_offers(), permission).registry
 
 
 def _changed(path: str) -> int:

@@ -7,26 +7,26 @@ never a matter of installation order. Nothing is shadowed, renamed or dropped in
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from guardcore.errors import GuardcoreError, did_you_mean
+from guardcore.factories import Factory, options_of
 from guardcore.kinds import KINDS, check_kind
 from guardcore.options import Options
 from guardcore.spec import Strategy
 
 if TYPE_CHECKING:
     from guardcore.hookspecs import Registrar
+    from guardcore.offers import Problem
 
 BUILTIN = "guardcore"
 """The distribution whose short names are reserved."""
 
-Factory = Callable[[Any], object]
+_SEE_LIST = "; see 'guardcore plugins list'"
 _KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -76,18 +76,43 @@ class Registered:
         return self.factory if isinstance(self.factory, Strategy) else self.factory(options)
 
 
-class Registry:
-    """All components that the loaded plugins have registered."""
+class Provider(Protocol):
+    """Imports plugins when a name asks for them."""
 
-    def __init__(self) -> None:
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to import."""
+
+    def provide(self, distribution: str | None, /) -> None:
+        """Import the built-ins, then a distribution's plugins, or with None everybody's."""
+
+    def why_absent(self, distribution: str, /) -> str:
+        """Return why a distribution is not loaded, on one line; empty where it is."""
+
+    def blocked(self) -> Sequence[Problem]:
+        """Return the plugins that may not be imported."""
+
+
+class Registry:
+    """All components that plugins have registered; what a name needs is imported first.
+
+    A short name of a built-in needs nobody else, a qualified name its distribution, and every
+    other short name, as looking through all components, everybody.
+    """
+
+    def __init__(self, provider: Provider | None = None) -> None:
+        self._provider = provider
         self._entries: dict[tuple[str, str], Registered] = {}
 
     def __iter__(self) -> Iterator[Registered]:
         """Yield the components by kind, in the order of a run, then by name."""
+        self._provide(None)
+        return iter(self.registered())
+
+    def registered(self) -> list[Registered]:
+        """Return what has been registered up to now, in that order, importing nothing."""
         order = {kind: place for place, kind in enumerate(KINDS)}
-        return iter(
-            sorted(self._entries.values(), key=lambda e: (order[e.kind], e.name, e.qualified))
-        )
+        return sorted(self._entries.values(), key=lambda e: (order[e.kind], e.name, e.qualified))
 
     def registrar(self, kind: str, origin: Origin) -> Registrar:
         """Return the ``register`` that a plugin's hook of ``kind`` receives."""
@@ -118,6 +143,11 @@ class Registry:
         """Return every component of ``kind`` that claims the short name ``name``."""
         return [entry for entry in self.of_kind(kind) if entry.name == name]
 
+    def builtin(self, kind: str, name: str) -> Registered | None:
+        """Return the built-in component of a short name, if there is one."""
+        self._provide(BUILTIN)
+        return self._entries.get((kind, f"{BUILTIN}:{name}"))
+
     def find(self, kind: str, name: str) -> Registered:
         """Return the component that ``name`` (short or qualified) means.
 
@@ -125,15 +155,13 @@ class Registry:
             GuardcoreError: There is none, or two third parties claim the short name.
         """
         kind = check_kind(kind)
-        if ":" in name:
-            found = self._entries.get((kind, name))
-            if found is None:
-                raise GuardcoreError(self._unknown(kind, name))
-            return found
-        claims = self.claims(kind, name)
-        for entry in claims:
-            if entry.origin.distribution == BUILTIN:
-                return entry
+        distribution, colon, _ = name.rpartition(":")
+        if colon:
+            self._provide(distribution)
+            claims = [e for e in (self._entries.get((kind, name)),) if e]
+        else:
+            builtin = self.builtin(kind, name)
+            claims = [builtin] if builtin else self.claims(kind, name)
         if len(claims) > 1:
             names = " or ".join(entry.qualified for entry in claims)
             raise GuardcoreError(f"{kind} {name!r} is claimed more than once: say {names}")
@@ -141,41 +169,50 @@ class Registry:
             raise GuardcoreError(self._unknown(kind, name))
         return claims[0]
 
+    def require(self, distribution: str) -> None:
+        """Import a distribution's plugins, whatever they register.
+
+        Raises:
+            GuardcoreError: There are none, they do not load, or they are blocked.
+        """
+        self._provide(distribution)
+        if why := self._why_absent(distribution):
+            raise GuardcoreError(why)
+
+    def shortest_name(self, entry: Registered) -> str:
+        """Return the short name where it is known to mean ``entry``, or else the qualified one."""
+        if self.builtin(entry.kind, entry.name) == entry:
+            return entry.name
+        known = self._provider is None or self._provider.complete
+        alone = known and self.claims(entry.kind, entry.name) == [entry]
+        return entry.name if alone else entry.qualified
+
+    def _provide(self, distribution: str | None) -> None:
+        if self._provider is not None:
+            self._provider.provide(distribution)
+
+    def _why_absent(self, distribution: str) -> str:
+        return self._provider.why_absent(distribution) if self._provider else ""
+
     def _unknown(self, kind: str, name: str) -> str:
-        elsewhere = [entry.kind for entry in self if name in (entry.name, entry.qualified)]
+        said = f"no {kind} is called {name!r}"
+        entries = self.registered()
+        elsewhere = [entry.kind for entry in entries if name in (entry.name, entry.qualified)]
         if elsewhere:
-            return f"no {kind} is called {name!r}; there is a {elsewhere[0]} of that name"
-        known = [n for entry in self.of_kind(kind) for n in (entry.name, entry.qualified)]
-        hint = did_you_mean(name, known) or "; see 'guardcore plugins list'"
-        return f"no {kind} is called {name!r}{hint}"
+            return f"{said}; there is a {elsewhere[0]} of that name"
+        own = [entry for entry in entries if entry.kind == kind]
+        hint = did_you_mean(name, [n for entry in own for n in (entry.name, entry.qualified)])
+        distribution, colon, _ = name.rpartition(":")
+        if colon and (why := self._why_absent(distribution)):
+            return f"{said}{hint}" if hint and why.startswith("no dist") else f"{said}; {why}"
+        return f"{said}{hint or _SEE_LIST}{'' if colon else self._blocked()}"
 
-
-class FactoryError(TypeError):
-    """A factory does not take exactly one argument that is annotated with ``Options``."""
-
-
-def options_of(factory: Factory) -> type[Options]:
-    """Return the ``Options`` class that a factory's one argument is annotated with.
-
-    Raises:
-        FactoryError: Not exactly one argument, or another annotation.
-    """
-    label = getattr(factory, "__qualname__", repr(factory))
-    if not callable(factory):
-        raise FactoryError(f"{label} is no function or class that takes options")
-    parameters = list(inspect.signature(factory).parameters.values())
-    if len(parameters) != 1:
-        raise FactoryError(f"{label} must take exactly one argument, its options")
-    annotation: Any = parameters[0].annotation
-    if isinstance(annotation, str):  # `from __future__ import annotations`
-        module = sys.modules[inspect.unwrap(factory).__module__]
-        with contextlib.suppress(NameError, AttributeError):
-            annotation = eval(annotation, vars(module))  # as typing.get_type_hints does
-    if not (isinstance(annotation, type) and issubclass(annotation, Options)):
-        raise FactoryError(f"{label}: annotate its argument with a subclass of guardcore.Options")
-    if annotation.model_config.get("extra") != "forbid" or not annotation.model_config["frozen"]:
-        raise FactoryError(f"{label}: its options must stay frozen and refuse unknown keys")
-    return annotation
+    def _blocked(self) -> str:
+        """Return whose components a short name cannot mean, because they may not be imported."""
+        found = self._provider.blocked() if self._provider else ()
+        named = {problem.origin.distribution: problem.reason for problem in found}
+        listed = ", ".join(f"{name} ({reason})" for name, reason in named.items())
+        return f"; not imported: {listed}" if listed else ""
 
 
 def create(kind: str, name: str, **options: Any) -> Any:

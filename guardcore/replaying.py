@@ -86,7 +86,7 @@ def replay(
         GuardcoreError: No run, no such recording or update, or an unknown word.
     """
     directory = Path(directory)
-    registry = registry or PluginHost.discover().registry
+    registry = registry or PluginHost.on_demand().registry
     config = config or run_config(directory)
     recording = find_recording(RunDirectory(directory).recordings, iteration)
     update = _existing(recording, update)

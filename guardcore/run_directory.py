@@ -6,24 +6,21 @@ import contextlib
 import json
 import math
 import os
-import platform
 import shutil
-import subprocess
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from guardcore.errors import CheckpointError, GuardcoreError
+from guardcore.manifest import Change, changes, component_records, manifest, resumptions
 
 if TYPE_CHECKING:
     from guardcore.bound import Binding
     from guardcore.checkpoint import Checkpoint
 
-_PACKAGES = ("guardcore", "torch", "diffusers", "transformers", "peft", "safetensors")
 _MAY_CHANGE = {
     "train.iterations",
     "train.learning_rate",
@@ -33,7 +30,10 @@ _MAY_CHANGE = {
     "checkpoint.keep",
     "record.iterations",
 }
-"""What a resumed run may set anew; ``tracker`` too, and what components' options name."""
+"""What a resumed run may set anew; ``_OBSERVING`` too, and what components' options name."""
+
+_OBSERVING = {"tracker", "plugins"}
+"""What is told about a run and changes nothing in it."""
 
 
 class RunDirectory:
@@ -86,8 +86,7 @@ class RunDirectory:
     def open(self, config: Mapping[str, Any], binding: Binding) -> None:
         """Create the directory and write what describes the run."""
         self.path.mkdir(parents=True, exist_ok=True)
-        manifest = json.dumps(_manifest(config, binding), indent=1)
-        _replace(self.manifest, manifest + "\n")
+        self._write_manifest(self._new_manifest(config, binding))
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         _replace(self.config, text)  # the last of the two: with it the directory holds a run
         self.samples.mkdir(exist_ok=True)
@@ -102,8 +101,29 @@ class RunDirectory:
         """Write into the manifest the options that the run itself has found, by config path."""
         if not found:
             return
-        manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
-        _replace(self.manifest, json.dumps({**manifest, "calibrated": found}, indent=1) + "\n")
+        self._write_manifest({**self._read_manifest(), "calibrated": found})
+
+    def changes(self, binding: Binding) -> list[Change]:
+        """Return whose files or version are others than when this run was last begun."""
+        return changes(self._read_manifest(), component_records(binding))
+
+    def _new_manifest(self, config: Mapping[str, Any], binding: Binding) -> dict[str, Any]:
+        """Return what describes the run from now on, with what has changed since it began."""
+        before, found = self._read_manifest(), self.changes(binding)
+        newest = self.newest() if found else None
+        now = resumptions(found, newest.iteration if newest else 0)
+        resumed = [*before.get("resumed", ()), *now]
+        return manifest(config, binding) | ({"resumed": resumed} if resumed else {})
+
+    def _read_manifest(self) -> dict[str, Any]:
+        try:
+            stored: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):  # a damaged one is written anew
+            return {}
+        return stored
+
+    def _write_manifest(self, content: Mapping[str, Any]) -> None:
+        _replace(self.manifest, json.dumps(content, indent=1) + "\n")
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint."""
@@ -202,7 +222,7 @@ def _replace(path: Path, text: str) -> None:
 def _differences(stored: Any, given: Any, path: str = "") -> list[str]:
     """Return the config paths at which two trees differ."""
     if isinstance(stored, Mapping) and isinstance(given, Mapping):
-        keys = sorted({*stored, *given} - ({"tracker"} if not path else set()))
+        keys = sorted({*stored, *given} - (_OBSERVING if not path else set()))
         return [
             place
             for key in keys
@@ -212,40 +232,3 @@ def _differences(stored: Any, given: Any, path: str = "") -> list[str]:
         pairs = enumerate(zip(stored, given, strict=True))
         return [place for index, pair in pairs for place in _differences(*pair, f"{path}.{index}")]
     return [] if stored == given else [path]
-
-
-def _manifest(config: Mapping[str, Any], binding: Binding) -> dict[str, Any]:
-    return {
-        "components": [
-            {
-                "path": bound.path,
-                "name": bound.entry.qualified,
-                "version": bound.entry.origin.version,
-                "module": bound.entry.origin.module,
-            }
-            for bound in binding.all()
-        ],
-        "seed": config["seed"],
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "git_commit": _git_commit(),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _git_commit() -> str | None:
-    """Return the commit of the working directory, where it is in a git checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

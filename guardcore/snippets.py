@@ -68,11 +68,7 @@ def command_line(entry: Registered, registry: Registry) -> str:
 
 def name_in_config(entry: Registered, registry: Registry) -> str:
     """Return the short name, or the qualified one where the short one means something else."""
-    try:
-        found = registry.find(entry.kind, entry.name)
-    except GuardcoreError:
-        return entry.qualified
-    return entry.name if found == entry else entry.qualified
+    return registry.shortest_name(entry)
 
 
 def _spec(entry: Registered, registry: Registry) -> dict[str, Any]:

@@ -69,7 +69,12 @@ class Forge:
         return int(self.server.stdout.readline())
 
     def start(
-        self, *argv: object, cwd: Path, path: tuple[Path, ...] = (), crash: object = None
+        self,
+        *argv: object,
+        cwd: Path,
+        path: tuple[Path, ...] = (),
+        crash: object = None,
+        env: dict[str, str] | None = None,
     ) -> Process:
         """Start ``guardcore`` with arguments; ``path`` goes before ``sys.path``.
 
@@ -86,6 +91,7 @@ class Forge:
                 "out": str(out),
                 "err": str(err),
                 "crash": crash,
+                "env": env or {},
             }
         )
         return Process(self, pid, out, err)
@@ -127,6 +133,7 @@ def _run(request: dict) -> int:
         os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT), number)
     sys.path[:0] = request["path"]
     sys.argv = ["guardcore", *request["argv"]]
+    os.environ.update(request["env"])
     count = _crash_at(*request["crash"]) if request["crash"] else None
 
     from guardcore_cli.main import run

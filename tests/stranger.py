@@ -28,6 +28,21 @@ def plugin(name, kinds="ratio_transforms", result="", description="A stranger's 
     )
 
 
+IMPORTED = """
+from pathlib import Path
+Path(__file__).with_suffix(".imported").write_text("")
+"""
+"""Leaves a file beside the module that it begins, when that is imported."""
+
+
+def imported(folder: Path) -> set[str]:
+    """Return the modules that have left such a file; all are forgotten."""
+    marks = list(folder.glob("*.imported"))
+    for mark in marks:
+        mark.unlink()
+    return {mark.stem for mark in marks}
+
+
 def install(
     folder: Path,
     distribution: str,

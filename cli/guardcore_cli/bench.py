@@ -88,6 +88,7 @@ def bench(
     beside: Beside = None,
     as_json: AsJson = False,
     against: Against = None,
+    without: parameters.Without = None,
     debug: parameters.Debug = False,
 ) -> None:
     """Measure an iteration and a bare loop beside it, each reward, and other models."""
@@ -144,7 +145,7 @@ def _measured(order: Order) -> Result:
     from guardcore.binding import bind
     from guardcore.plugins import PluginHost
 
-    registry = PluginHost.discover().registry
+    registry = PluginHost.on_demand().registry
     binding = bind(order.config, registry)
     timed = cases(order.config, binding, registry, order.further) if order.rewards else ()
     for other in order.beside.values():

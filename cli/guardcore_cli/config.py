@@ -22,6 +22,7 @@ def show(
     config: parameters.Config = None,
     strategy: parameters.Strategy = None,
     assignments: parameters.Set = None,
+    without: parameters.Without = None,
     debug: parameters.Debug = False,
 ) -> None:
     """Print the resolved config: every default, every qualified name."""
@@ -32,7 +33,7 @@ def show(
     from guardcore.plugins import PluginHost
 
     settings = _load(config, strategy, assignments)
-    binding = bind(settings, PluginHost.discover().registry)
+    binding = bind(settings, PluginHost.on_demand().registry)
     typer.echo(yaml.safe_dump(resolved(settings, binding), sort_keys=False, allow_unicode=True))
 
 
@@ -41,20 +42,21 @@ def check(
     config: parameters.Config = None,
     strategy: parameters.Strategy = None,
     assignments: parameters.Set = None,
+    without: parameters.Without = None,
     debug: parameters.Debug = False,
 ) -> None:
     """Check a config; every problem at once, exit code 2 if there is any."""
     from guardcore.binding import bind
     from guardcore.plugins import PluginHost
 
-    binding = bind(_load(config, strategy, assignments), PluginHost.discover().registry)
+    binding = bind(_load(config, strategy, assignments), PluginHost.on_demand().registry)
     for warning in binding.warnings:
         typer.echo(f"warning: {warning}")
     typer.echo("the config is sound")
 
 
 @app.command()
-def schema() -> None:
+def schema(without: parameters.Without = None) -> None:
     """Print the JSON schema of a config, with the options of every installed component."""
     from guardcore.plugins import PluginHost
     from guardcore.schema import config_schema

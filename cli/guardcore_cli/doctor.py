@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guardcore_cli import parameters
+
 if TYPE_CHECKING:
     from guardcore.doctor import Finding, Report
 
@@ -18,6 +20,7 @@ def doctor(
         list[str] | None, typer.Argument(help="Only these, e.g. guardcore-warmth.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    without: parameters.Without = None,
 ) -> None:
     """Say what is wrong with the installed plugins, and what to do; exit code 1 on a failure."""
     from guardcore.doctor import examine

@@ -35,6 +35,7 @@ def export(
         int | None, typer.Option(min=1, help="Iteration. Default: the newest.")
     ] = None,
     assignments: parameters.Set = None,
+    without: parameters.Without = None,
     debug: parameters.Debug = False,
 ) -> None:
     """Write what a run has trained in the form that another tool loads."""

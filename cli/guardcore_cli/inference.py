@@ -32,6 +32,7 @@ def sample(
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("samples.png"),
     checkpoint: parameters.Checkpoint = None,
     assignments: parameters.Set = None,
+    without: parameters.Without = None,
     debug: parameters.Debug = False,
 ) -> None:
     """Sample images and write them as one grid with their captions."""
@@ -72,6 +73,7 @@ def evaluate(
     checkpoint: parameters.Checkpoint = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
     assignments: parameters.Set = None,
+    without: parameters.Without = None,
     debug: parameters.Debug = False,
 ) -> None:
     """Score the held-out prompts, each task by itself: the config's evaluation, on its noise."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guardcore_cli import parameters
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,12 +26,13 @@ def inspect(
     kind: Annotated[str, typer.Argument(help="E.g. ratio-transform.")],
     name: Annotated[str, typer.Argument(help="Short name or distribution:name.")],
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    without: parameters.Without = None,
 ) -> None:
     """Show one component: what it does, its options, how to name it, where it is."""
     from guardcore.inspection import inspected
     from guardcore.plugins import PluginHost
 
-    registry = PluginHost.discover().registry
+    registry = PluginHost.on_demand().registry
     component = inspected(registry.find(kind, name), registry)
     if as_json:
         typer.echo(json.dumps(asdict(component), ensure_ascii=False))

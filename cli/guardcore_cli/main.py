@@ -12,6 +12,7 @@ from guardcore_cli import (
     config,
     export,
     inference,
+    parameters,
     plan,
     plugins,
     replay,
@@ -28,6 +29,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def main(without: parameters.Without = None) -> None:
+    """Take ``--without`` before the command too."""
+
+
 app.command("train")(train.train)
 app.command("plan")(plan.plan)
 app.command("sample")(inference.sample)

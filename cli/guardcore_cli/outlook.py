@@ -23,7 +23,7 @@ def describe(config: RunConfig) -> None:
     from guardcore.planning.request import Request
     from guardcore.plugins import PluginHost
 
-    registry = PluginHost.discover().registry
+    registry = PluginHost.on_demand().registry
     binding = bind(config, registry)
     table = Table(box=None, show_header=False, pad_edge=False)
     for bound in binding.all():

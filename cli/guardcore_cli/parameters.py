@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+
+def _leave_out(names: list[str] | None) -> None:
+    if names:
+        from guardcore.permission import leave_out
+
+        leave_out(names)
+
+
 Config = Annotated[
     list[Path] | None,
     typer.Argument(
@@ -37,6 +45,16 @@ Set = Annotated[
     typer.Option("--set", help="PATH=VALUE for any config key, e.g. train.learning_rate=1e-4."),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Print the full traceback of an error.")]
+Without = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A distribution whose plugins are not to be imported; repeat for several.",
+        metavar="DISTRIBUTION",
+        callback=_leave_out,
+        is_eager=True,
+        expose_value=False,
+    ),
+]
 Checkpoint = Annotated[
     int | None, typer.Option(min=0, help="Iteration; 0 is the base. Default: the newest.")
 ]

@@ -33,6 +33,7 @@ def plan(
         float, typer.Option(min=0.01, max=1, help="Share of --flops that is reached.")
     ] = 0.4,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    without: parameters.Without = None,
     debug: parameters.Debug = False,
 ) -> None:
     """Foretell a run's size, memory and time without loading a weight."""
@@ -51,7 +52,7 @@ def plan(
         reward=reward or (),
         assignments=assignments or (),
     )
-    settings, registry = load_config(config or (), overrides), PluginHost.discover().registry
+    settings, registry = load_config(config or (), overrides), PluginHost.on_demand().registry
     request = Request(
         processes=processes,
         memory=parse_bytes(memory) if memory else None,

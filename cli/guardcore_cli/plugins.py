@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from guardcore_cli import doctor, inspection
+from guardcore_cli import doctor, inspection, listing, parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +21,19 @@ app = typer.Typer(help="What is installed.", no_args_is_help=True)
 @app.command("list")
 def list_components(
     kind: Annotated[str | None, typer.Argument(help="Only this kind, e.g. reward.")] = None,
+    no_import: Annotated[
+        bool,
+        typer.Option(
+            "--no-import", help="List plugins from metadata alone; no module of theirs is imported."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    without: parameters.Without = None,
 ) -> None:
     """List every component with its origin, and every plugin that did not load."""
+    if no_import:
+        listing.list_plugins(kind, as_json)
+        return
     from guardcore.kinds import check_kind
     from guardcore.plugins import PluginHost
 
@@ -31,17 +41,14 @@ def list_components(
     wanted = check_kind(kind) if kind else None
     entries = [entry for entry in host.registry if wanted in (None, entry.kind)]
     if as_json:
-        problems = [str(problem) for problem in host.problems]
-        typer.echo(json.dumps({"components": [_row(e) for e in entries], "problems": problems}))
+        rows = [_row(entry) for entry in entries]
+        typer.echo(json.dumps({"components": rows, **listing.plain(host)}))
         return
     from rich.console import Console
 
     console = Console()
     console.print(_table(entries))
-    for problem in host.problems:
-        console.print(f"problem: {problem}", style="yellow", soft_wrap=True, markup=False)
-    if host.problems:
-        console.print("see 'guardcore plugins doctor'")
+    listing.show_problems(host, console)
 
 
 def _table(entries: Sequence[Registered]) -> Any:

@@ -34,6 +34,7 @@ def replay(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
     assignments: parameters.Set = None,
+    without: parameters.Without = None,
     debug: parameters.Debug = False,
 ) -> None:
     """Score a recorded update again under other words: what would they have clipped?

@@ -40,6 +40,7 @@ def serve_reward(
         int, typer.Option(min=1, help="MiB of a request, and of its images as float32.")
     ] = 64,
     max_side: Annotated[int, typer.Option(min=1, help="Pixels of an image's longer side.")] = 2048,
+    without: parameters.Without = None,
     debug: parameters.Debug = False,
 ) -> None:
     """Serve a reward over HTTP, for runs elsewhere that name the reward 'remote'."""
@@ -84,7 +85,7 @@ def _bound(name: str) -> Bound:
     from guardcore.spec import Spec
 
     spec = Spec.model_validate(parse_component(name))
-    entry = PluginHost.discover().registry.find("reward", spec.use)
+    entry = PluginHost.on_demand().registry.find("reward", spec.use)
     path = f"reward {spec.use}"
     return Bound(path, entry, validate_options(entry, spec.options, path))
 

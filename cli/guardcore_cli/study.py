@@ -66,6 +66,7 @@ def study(
         bool,
         typer.Option("--dry-run", "--list", help="Check everything; list the runs, and how far."),
     ] = False,
+    without: parameters.Without = None,
     debug: parameters.Debug = False,
 ) -> None:
     """Run strategies × seeds × settings from one base, and compare them in one table.
@@ -84,7 +85,7 @@ def study(
         "seeds": tuple(dict.fromkeys(seed or ())),
         "vary": parse_vary(vary or ()),
     }
-    host = PluginHost.discover()
+    host = PluginHost.on_demand()
     directory = StudyDirectory(out or _new_study())
     base, grids = _asked(directory, config, overrides, asked, host.registry)
     found = cells(base, grids, host.registry)

@@ -42,6 +42,7 @@ def train(
         bool,
         typer.Option("--dry-run", help="Check everything; say what would run, as `plan` does."),
     ] = False,
+    without: parameters.Without = None,
     debug: parameters.Debug = False,
 ) -> None:
     """Fine-tune a model. With nothing else: the embedded tiny model, on a CPU, in minutes."""
@@ -70,7 +71,7 @@ def train(
 
         describe(settings)
         return
-    bind(settings, PluginHost.discover().registry)  # mistakes show before torch is imported
+    bind(settings, PluginHost.on_demand().registry)  # mistakes show before torch is imported
     from guardcore import train as run_training
 
     try:

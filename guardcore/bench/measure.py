@@ -65,7 +65,7 @@ def measure(
         GuardcoreError: A config that can't run.
     """
     silent = config.model_copy(update={"tracker": ()})
-    registry = registry or PluginHost.discover().registry
+    registry = registry or PluginHost.on_demand().registry
     binding = bind(silent, registry)
     timed = cases(silent, binding, registry, further) if rewards else ()
     with prepared(silent, binding) as run:

@@ -23,6 +23,8 @@ CHECKS: Mapping[str, Check] = {
     "defaults": components.defaults,
     "schema": components.schema,
     "strategy": components.strategy,
+    "deprecated": loading.met_by_host("deprecated", "warning"),
+    "blocked": loading.met_by_host("blocked", "warning"),
     "reserved-name": loading.met_by_host("reserved-name", "warning"),
     "clash": loading.clash,
     "duplicate": distributions.duplicate,

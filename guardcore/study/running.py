@@ -76,13 +76,14 @@ def run_cells(
 def _run(study: StudyDirectory, cell: Cell, host: PluginHost, title: str, report: bool) -> Ended:
     from guardcore.loop import train
 
+    used = bind(cell.config, host.registry).distributions()
     try:
         outcome = train(
             _titled(cell.config, host.registry, title),
             study.run(cell.name),
             resume=True,
             registry=host.registry,
-            observers=host.observers(),
+            observers=host.observers(used),
             report=report,
         )
     except Exception as error:

@@ -55,7 +55,7 @@ def check(tree, entry):
     """The config holds the entry, and nothing else of its kind, at its defaults."""
     components, binding = bound(tree, entry)
     if entry.kind == "strategy":
-        assert binding.strategy == entry.qualified
+        assert binding.strategy == entry
         return
     (component,) = components
     assert component.entry == entry
