@@ -61,9 +61,8 @@ def step_context(
         noise.draw(shape, seed, 0, what, range(rows)).to(wide)
         for what in ("x", "velocity", "moved", "away", "drawn")
     )
-    first, new, anchor = (
-        v.to(dtype).to(wide) for v in (velocity, velocity + change * moved, velocity + change * away)
-    )
+    velocities = (velocity, velocity + change * moved, velocity + change * away)
+    first, new, anchor = (values.to(dtype).to(wide) for values in velocities)
     new.requires_grad_()
     old = sampler.transition(first, x, step)
     context = StepContext(
