@@ -10,9 +10,49 @@ and ``pytest --guardcore-contracts``::
 
 A check returns nothing; a broken law is a ``ContractError`` that names the law and the smallest
 case found (by hypothesis).
+
+Every name is imported on first use: pytest loads ``guardcore.testing.pytest_plugin`` in every
+project, and that must not import torch.
 """
 
 from __future__ import annotations
 
-from guardcore.testing.contexts import step_context as step_context
-from guardcore.testing.law import ContractError as ContractError
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from guardcore.testing.backbone import check_backbone as check_backbone
+    from guardcore.testing.component import NotBuildable as NotBuildable
+    from guardcore.testing.component import check_component as check_component
+    from guardcore.testing.component import check_registered as check_registered
+    from guardcore.testing.contexts import step_context as step_context
+    from guardcore.testing.law import ContractError as ContractError
+    from guardcore.testing.prompt_source import check_prompt_source as check_prompt_source
+    from guardcore.testing.reward import check_reward as check_reward
+    from guardcore.testing.tracker import check_tracker as check_tracker
+
+_HOME = {
+    "check_backbone": "backbone",
+    "NotBuildable": "component",
+    "check_component": "component",
+    "check_registered": "component",
+    "step_context": "contexts",
+    "ContractError": "law",
+    "check_prompt_source": "prompt_source",
+    "check_reward": "reward",
+    "check_tracker": "tracker",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'guardcore.testing' has no attribute {name!r}")
+    value = getattr(import_module(f"guardcore.testing.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

@@ -1,0 +1,33 @@
+"""What the checks of components with methods share: names, missing methods, closing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+
+from guardcore.testing.law import BrokenError, once
+
+
+def label(kind: str, component: object, name: str | None) -> str:
+    """Return ``reward 'brightness'``: ``name``, else a function's or class's own."""
+    own = name or getattr(component, "__name__", None) or type(component).__name__
+    return f"{kind.replace('_', ' ')} {own!r}"
+
+
+def has_methods(component: object, methods: Iterable[str]) -> None:
+    """Refuse a component that lacks one of ``methods``."""
+    missing = [name for name in methods if not callable(getattr(component, name, None))]
+    if missing:
+        raise BrokenError(f"{type(component).__name__} has no method {', '.join(missing)}")
+
+
+@contextlib.contextmanager
+def closed_after(who: str, close: Callable[[], None]) -> Iterator[None]:
+    """Call ``close`` at the end; a failure of it counts where nothing else is wrong."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):
+            close()
+        raise
+    once("close", who, close)
