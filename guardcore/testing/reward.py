@@ -16,6 +16,7 @@ from hypothesis.strategies import sampled_from
 from torch import Tensor
 
 from guardcore.components import Reward
+from guardcore.errors import GuardcoreError
 from guardcore.prompt import Prompt
 from guardcore.testing.methods import closed_after, has_methods, label
 from guardcore.testing.law import BrokenError, hold, once
@@ -41,7 +42,7 @@ def check_reward(
     Args:
         reward: As its factory builds it.
         prompts: What it can judge by; by default with a quoted text and GenEval's metadata.
-        size: The images' height in pixels; some are square, some half as wide again.
+        size: The images' height in pixels; most are square, some half as wide again.
         name: What errors call it.
 
     Raises:
@@ -87,8 +88,9 @@ def _laws(size: int) -> dict[str, tuple[Callable[[_Judge, Batch], None], Sequenc
     wide = Batch(names[:3], size, size + size // 2)
     extreme = [Batch((name,), size, size) for name in EXTREME]
     return {
-        "shape": (_shape, [one, two, wide]),
-        "finite": (_finite, [one, wide]),
+        "shape": (_shape, [one, two]),
+        "finite": (_finite, [one, two]),
+        "other-sizes": (_other_sizes, [wide]),
         "bad-images": (_finite, [*extreme, Batch((*EXTREME, *names[:1]), size, size)]),
         "own-thread": (_own_thread, [one]),
         "deterministic": (_deterministic, [two]),
@@ -113,6 +115,16 @@ def _finite(judge: _Judge, batch: Batch) -> None:
     odd = [name for name, score in zip(batch.names, scores, strict=True) if not _is_finite(score)]
     if odd:
         raise BrokenError(f"expected finite numbers, received {_shown(scores)} ({odd[0]})")
+
+
+def _other_sizes(judge: _Judge, batch: Batch) -> None:
+    """A size that it cannot judge is refused in words, never answered at random."""
+    try:
+        judge.answer(batch)
+    except (ValueError, GuardcoreError):
+        return
+    _shape(judge, batch)
+    _finite(judge, batch)
 
 
 def _own_thread(judge: _Judge, batch: Batch) -> None:
