@@ -5,12 +5,12 @@ Each is tried on one small case: two prompts, two noise levels, one image size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from functools import partial
 
 from guardcore.components import Backbone
 from guardcore.testing import backbone_model, backbone_training
-from guardcore.testing.law import once
-from guardcore.testing.methods import has_methods, label
+from guardcore.testing.law import label, once
+from guardcore.testing.methods import has_methods
 from guardcore.testing.probe import Probe
 
 METHODS = (
@@ -24,13 +24,6 @@ METHODS = (
     "save_adapter",
     "load_adapter",
 )
-
-LAWS: Mapping[str, Callable[[Probe], None]] = {
-    **backbone_model.LAWS,
-    **backbone_training.LAWS,
-}
-"""In the order in which they are tried."""
-
 
 def check_backbone(
     backbone: Backbone, *, height: int = 64, width: int = 64, name: str | None = None
@@ -49,5 +42,5 @@ def check_backbone(
     who = label("backbone", backbone, name)
     once("methods", who, lambda: has_methods(backbone, METHODS))
     probe = Probe(backbone, height, width)
-    for law, check in LAWS.items():
-        once(law, who, lambda check=check: check(probe))  # type: ignore[misc]
+    for law in (*backbone_model.LAWS, *backbone_training.LAWS):
+        once(law.__name__.replace("_", "-"), who, partial(law, probe))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,15 +16,16 @@ from guardcore.testing.probe import TEXTS, Probe
 ROWS = len(TEXTS)
 
 
-def _latent_shape(probe: Probe) -> None:
+def latent_shape(probe: Probe) -> None:
+    """The shape of one row of latents is told for an image size."""
     shape = probe.backbone.latent_shape(probe.height, probe.width)
     sound = isinstance(shape, Sequence) and all(isinstance(n, int) and n > 0 for n in shape)
     if not sound or not shape:
         raise BrokenError(f"expected the sizes of one row, all above 0, received {shape!r}")
 
 
-def _schedule(probe: Probe) -> None:
-    """``Schedule`` itself refuses levels that do not fall to 0."""
+def schedule_ends_in_zero(probe: Probe) -> None:
+    """It has the steps asked for; ``Schedule`` itself refuses levels that do not fall to 0."""
     for steps in (1, 2, 10, 28):
         schedule = probe.backbone.schedule(steps, probe.height, probe.width)
         if not isinstance(schedule, Schedule):
@@ -35,7 +36,8 @@ def _schedule(probe: Probe) -> None:
         probe.same(schedule.sigmas, again.sigmas, f"a schedule of {steps} steps, made twice")
 
 
-def _condition(probe: Probe) -> None:
+def a_row_a_prompt(probe: Probe) -> None:
+    """A condition has a row a prompt in each tensor, and remembers the image size."""
     condition = probe.encode(probe.prompts)
     if not isinstance(condition, Condition):
         raise BrokenError(f"expected a Condition, received a {type(condition).__name__}")
@@ -51,7 +53,8 @@ def _condition(probe: Probe) -> None:
         raise BrokenError("the condition holds no tensor, so it has no rows to choose from")
 
 
-def _velocity(probe: Probe) -> None:
+def velocity_like_latents(probe: Probe) -> None:
+    """A velocity is finite, in the latents' shape, and leaves the latents alone."""
     x = probe.x.clone()
     velocity = probe.velocity()
     if velocity.shape != x.shape:
@@ -61,7 +64,8 @@ def _velocity(probe: Probe) -> None:
     probe.same(x, probe.x, "the latents, changed in place")
 
 
-def _deterministic(probe: Probe) -> None:
+def deterministic(probe: Probe) -> None:
+    """Asked twice, it answers the same to the bit."""
     probe.same(probe.velocity(), probe.velocity(), "a velocity, computed twice")
     again = probe.encode(probe.prompts).tensors
     for name, tensor in probe.condition.tensors.items():
@@ -71,7 +75,8 @@ def _deterministic(probe: Probe) -> None:
     probe.same(first, second, "an image, decoded twice")
 
 
-def _rows_independent(probe: Probe) -> None:
+def rows_independent(probe: Probe) -> None:
+    """A row's velocity does not depend on the rows beside it, at whatever steps they are."""
     whole = probe.velocity()
     turned = _rows(probe, [1, 0])
     probe.alike(whole, turned.flip(0), "the rows in reverse order")
@@ -85,12 +90,14 @@ def _rows(probe: Probe, rows: list[int]) -> Tensor:
     return probe.backbone.velocity(probe.x[rows], probe.sigma[rows], condition)
 
 
-def _conditions_join(probe: Probe) -> None:
+def conditions_join(probe: Probe) -> None:
+    """Prompts encoded one by one and joined are as encoded together."""
     apart = Condition.cat([probe.encode([prompt]) for prompt in probe.prompts])
     probe.alike(probe.velocity(), probe.velocity(apart), "prompts encoded one by one and joined")
 
 
-def _images(probe: Probe) -> None:
+def images_in_unit_interval(probe: Probe) -> None:
+    """Images have the size that was asked for, and lie in [0, 1] for any latents."""
     for scale in (1, 50):  # 50: as latents that have come apart
         images = _decoded(probe, scale * probe.x)
         wanted = (ROWS, 3, probe.height, probe.width)
@@ -104,7 +111,8 @@ def _images(probe: Probe) -> None:
             raise BrokenError(f"expected images in [0, 1], received {low:.3g} to {high:.3g}")
 
 
-def _images_order(probe: Probe) -> None:
+def images_in_order(probe: Probe) -> None:
+    """Latents in another order are images in that order."""
     images = _decoded(probe, probe.x)
     turned = probe.backbone.decode(probe.x.flip(0), probe.condition.rows([1, 0]))
     gap = (images - turned.flip(0)).abs().max().item()
@@ -117,7 +125,7 @@ def _decoded(probe: Probe, x: Tensor) -> Tensor:
     return probe.backbone.decode(x, probe.condition)
 
 
-def _guidance(probe: Probe) -> None:
+def guidance_comes_back(probe: Probe) -> None:
     """Optional: another scale inside, the old one after it, whatever happens."""
     guidance = getattr(probe.backbone, "guidance", None)
     if guidance is None:
@@ -139,7 +147,7 @@ class _StopError(Exception):
     pass
 
 
-def _prepare(probe: Probe) -> None:
+def prepare_changes_nothing(probe: Probe) -> None:
     """Optional: told which texts will come, lazily and with repetitions."""
     prepare = getattr(probe.backbone, "prepare", None)
     if prepare is not None:
@@ -151,7 +159,7 @@ def _prepare(probe: Probe) -> None:
         )
 
 
-def _blocks(probe: Probe) -> None:
+def blocks_are_modules(probe: Probe) -> None:
     """Optional: what is sharded."""
     blocks = getattr(probe.backbone, "blocks", None)
     if blocks is not None:
@@ -160,17 +168,17 @@ def _blocks(probe: Probe) -> None:
             raise BrokenError(f"expected torch modules, at least one, received {found!r:.80}")
 
 
-LAWS: Mapping[str, Callable[[Probe], None]] = {
-    "latent-shape": _latent_shape,
-    "schedule": _schedule,
-    "condition": _condition,
-    "velocity": _velocity,
-    "deterministic": _deterministic,
-    "rows-independent": _rows_independent,
-    "conditions-join": _conditions_join,
-    "images": _images,
-    "images-order": _images_order,
-    "guidance": _guidance,
-    "prepare": _prepare,
-    "blocks": _blocks,
-}
+LAWS: Sequence[Callable[[Probe], None]] = (
+    latent_shape,
+    schedule_ends_in_zero,
+    a_row_a_prompt,
+    velocity_like_latents,
+    deterministic,
+    rows_independent,
+    conditions_join,
+    images_in_unit_interval,
+    images_in_order,
+    guidance_comes_back,
+    prepare_changes_nothing,
+    blocks_are_modules,
+)

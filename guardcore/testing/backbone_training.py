@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +15,8 @@ from guardcore.testing.law import BrokenError
 from guardcore.testing.probe import Probe
 
 
-def _trainable(probe: Probe) -> None:
+def stable_parameters(probe: Probe) -> None:
+    """What is trained has stable names and is float32, so that small steps count."""
     first, second = (dict(probe.backbone.trainable()) for _ in range(2))
     if not first:
         raise BrokenError("it has nothing to train")
@@ -37,8 +38,8 @@ def _parameter(name: object, parameter: object) -> None:
         raise BrokenError(f"{name} is {parameter.dtype}, in which a small step rounds away")
 
 
-def _gradient(probe: Probe) -> None:
-    """Not to every parameter at once: a LoRA's A has none while its B is 0."""
+def gradient_flows(probe: Probe) -> None:
+    """Training reaches what is trained; not all at once: a LoRA's A has none while its B is 0."""
     parameters = probe.backbone.trainable()
     kept = {name: parameter.grad for name, parameter in parameters.items()}
     try:
@@ -64,7 +65,8 @@ def _gradients(probe: Probe, parameters: Mapping[str, Parameter]) -> dict[str, T
     return {name: p.grad for name, p in parameters.items() if p.grad is not None}
 
 
-def _reference(probe: Probe) -> None:
+def reference_is_the_base(probe: Probe) -> None:
+    """Inside ``reference()`` the velocity is that before any training, and only there."""
     base = probe.velocity()
     with probe.backbone.reference():
         probe.alike(base, probe.velocity(), "the reference of an untrained backbone")
@@ -89,7 +91,8 @@ def _leave_by_error(probe: Probe) -> None:
         pass
 
 
-def _adapter(probe: Probe) -> None:
+def adapter_round_trip(probe: Probe) -> None:
+    """``load_adapter`` gives back, in place, what ``save_adapter`` wrote."""
     base = probe.velocity()
     with probe.moved() as trained, tempfile.TemporaryDirectory() as folder:
         before = dict(probe.backbone.trainable())
@@ -104,7 +107,7 @@ def _adapter(probe: Probe) -> None:
             raise BrokenError("load_adapter made new parameters: the optimiser holds the old ones")
 
 
-def _export(probe: Probe) -> None:
+def export_refuses(probe: Probe) -> None:
     """Optional: a format that it does not know is a one-line error."""
     export = getattr(probe.backbone, "export", None)
     if export is None:
@@ -117,10 +120,10 @@ def _export(probe: Probe) -> None:
     raise BrokenError("export(directory, 'no-such-format') must raise a GuardcoreError")
 
 
-LAWS: Mapping[str, Callable[[Probe], None]] = {
-    "trainable": _trainable,
-    "gradient": _gradient,
-    "reference": _reference,
-    "adapter-round-trip": _adapter,
-    "export": _export,
-}
+LAWS: Sequence[Callable[[Probe], None]] = (
+    stable_parameters,
+    gradient_flows,
+    reference_is_the_base,
+    adapter_round_trip,
+    export_refuses,
+)

@@ -107,11 +107,10 @@ def _built(entry: Registered, options: Mapping[str, Any]) -> object:
     except (GuardcoreError, ImportError, OSError) as error:
         raise NotBuildable(" ".join(str(error).split())) from error
     except Exception as error:
-        from guardcore.testing.law import ContractError
-        from guardcore.testing.methods import label
+        from guardcore.testing.law import ContractError, label
 
         reason = f"its factory raised {type(error).__name__}: {error}"
-        raise ContractError("built", label(entry.kind, None, entry.qualified), reason) from error
+        raise ContractError("built", label(entry.kind.replace("_", " "), None, entry.qualified), reason) from error
 
 
 def _validated(entry: Registered, options: Mapping[str, Any]) -> Options:
@@ -166,4 +165,4 @@ def _size(backbone: Any) -> int:
 
 def _is_about_prompts(error: Any) -> bool:
     """Whether a reward has refused the first images and prompts with a line for its user."""
-    return error.law == "shape" and isinstance(error.__cause__, GuardcoreError)
+    return error.law == "one-number-an-image" and isinstance(error.__cause__, GuardcoreError)

@@ -1,4 +1,4 @@
-"""What the checks of components with methods share: names, missing methods, closing."""
+"""What the checks of components with methods share: missing methods, closing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 
 from guardcore.testing.law import BrokenError, once
-
-
-def label(kind: str, component: object, name: str | None) -> str:
-    """Return ``reward 'brightness'``: ``name``, else a function's or class's own."""
-    own = name or getattr(component, "__name__", None) or type(component).__name__
-    return f"{kind.replace('_', ' ')} {own!r}"
 
 
 def has_methods(component: object, methods: Iterable[str]) -> None:

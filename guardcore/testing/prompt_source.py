@@ -11,8 +11,8 @@ from hypothesis.strategies import integers
 
 from guardcore.components import PromptSource
 from guardcore.prompt import Prompt
-from guardcore.testing.methods import has_methods, label
-from guardcore.testing.law import BrokenError, hold, once
+from guardcore.testing.methods import has_methods
+from guardcore.testing.law import BrokenError, hold, label, once
 
 
 def check_prompt_source(source: PromptSource, *, name: str | None = None) -> None:
@@ -25,7 +25,7 @@ def check_prompt_source(source: PromptSource, *, name: str | None = None) -> Non
     Raises:
         ContractError: It breaks a law, which the error names.
     """
-    who = label("prompt_source", source, name)
+    who = label("prompt source", source, name)
     once("methods", who, lambda: has_methods(source, ["__len__", "__getitem__"]))
     once("not-empty", who, lambda: _not_empty(source))
     places = integers(0, len(source) - 1)

@@ -9,7 +9,6 @@ import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from hypothesis.strategies import sampled_from
@@ -18,8 +17,8 @@ from torch import Tensor
 from guardcore.components import Reward
 from guardcore.errors import GuardcoreError
 from guardcore.prompt import Prompt
-from guardcore.testing.methods import closed_after, has_methods, label
-from guardcore.testing.law import BrokenError, hold, once
+from guardcore.testing.methods import closed_after, has_methods
+from guardcore.testing.law import BrokenError, hold_each, label, once
 from guardcore.testing.pictures import DRAWN, EXTREME, PROMPTS, Batch
 
 COUPLED = 0.05
@@ -52,8 +51,8 @@ def check_reward(
     once("methods", who, lambda: has_methods(reward, ["__call__", "close"]))
     judge = _Judge(reward, tuple(prompts or PROMPTS))
     with closed_after(who, lambda: _twice(reward.close)):
-        for law, (check, cases) in _laws(size).items():
-            hold(law, who, sampled_from(cases), partial(check, judge), tries=len(cases))
+        for law, cases in _laws(size).items():
+            hold_each(who, [law], judge, sampled_from(cases), tries=len(cases))
 
 
 def _twice(call: Callable[[], object]) -> None:
@@ -81,26 +80,27 @@ class _Judge:
         return self.answer(batch).double().cpu()
 
 
-def _laws(size: int) -> dict[str, tuple[Callable[[_Judge, Batch], None], Sequence[Batch]]]:
+def _laws(size: int) -> dict[Callable[[_Judge, Batch], None], Sequence[Batch]]:
     """Return each law with its cases, in the order in which they are tried."""
     names = tuple(DRAWN)
     one, two, four = (Batch(names[:count], size, size) for count in (1, 2, 4))
     wide = Batch(names[:3], size, size + size // 2)
     extreme = [Batch((name,), size, size) for name in EXTREME]
     return {
-        "shape": (_shape, [one, two]),
-        "finite": (_finite, [one, two]),
-        "other-sizes": (_other_sizes, [wide]),
-        "bad-images": (_finite, [*extreme, Batch((*EXTREME, *names[:1]), size, size)]),
-        "own-thread": (_own_thread, [one]),
-        "deterministic": (_deterministic, [two]),
-        "images-order": (_images_order, [two, four]),
-        "batch-split": (_batch_split, [two, four]),
-        "inputs-unchanged": (_inputs_unchanged, [two]),
+        one_number_an_image: [one, two],
+        finite: [one, two],
+        bad_images: [*extreme, Batch((*EXTREME, *names[:1]), size, size)],
+        other_sizes: [wide],
+        own_thread: [one],
+        deterministic: [two],
+        images_in_order: [two, four],
+        batch_split: [two, four],
+        inputs_left_alone: [two],
     }
 
 
-def _shape(judge: _Judge, batch: Batch) -> None:
+def one_number_an_image(judge: _Judge, batch: Batch) -> None:
+    """It returns a tensor ``[B]`` of real numbers."""
     answer, wanted = judge.answer(batch), f"one number an image, [{len(batch)}]"
     if not isinstance(answer, Tensor):
         raise BrokenError(f"expected a tensor of {wanted}, received a {type(answer).__name__}")
@@ -110,42 +110,51 @@ def _shape(judge: _Judge, batch: Batch) -> None:
         raise BrokenError(f"expected real numbers, received {answer.dtype}")
 
 
-def _finite(judge: _Judge, batch: Batch) -> None:
+def finite(judge: _Judge, batch: Batch) -> None:
+    """A number that isn't finite stops a run."""
     scores = judge.scores(batch).tolist()
     odd = [name for name, score in zip(batch.names, scores, strict=True) if not _is_finite(score)]
     if odd:
         raise BrokenError(f"expected finite numbers, received {_shown(scores)} ({odd[0]})")
 
 
-def _other_sizes(judge: _Judge, batch: Batch) -> None:
+def bad_images(judge: _Judge, batch: Batch) -> None:
+    """Of black, white, noise and their like too: every model draws them once."""
+    finite(judge, batch)
+
+
+def other_sizes(judge: _Judge, batch: Batch) -> None:
     """A size that it cannot judge is refused in words, never answered at random."""
     try:
         judge.answer(batch)
     except (ValueError, GuardcoreError):
         return
-    _shape(judge, batch)
-    _finite(judge, batch)
+    one_number_an_image(judge, batch)
+    finite(judge, batch)
 
 
-def _own_thread(judge: _Judge, batch: Batch) -> None:
+def own_thread(judge: _Judge, batch: Batch) -> None:
     """A run builds a reward in one thread and calls it from another."""
     with ThreadPoolExecutor(1) as pool:
         elsewhere = pool.submit(judge.scores, batch).result()
     _alike(judge.scores(batch), elsewhere, "in another thread than the one that built it")
 
 
-def _deterministic(judge: _Judge, batch: Batch) -> None:
+def deterministic(judge: _Judge, batch: Batch) -> None:
+    """The same images have the same scores."""
     first, second = judge.scores(batch), judge.scores(batch)
     if (first - second).abs().max() > ROUNDED * first.abs().max():
         raise BrokenError(f"the same images had {_shown(first)}, and then {_shown(second)}")
 
 
-def _images_order(judge: _Judge, batch: Batch) -> None:
+def images_in_order(judge: _Judge, batch: Batch) -> None:
+    """Images in another order, with their prompts, have their scores in that order."""
     turned = replace(batch, names=batch.names[::-1])
     _alike(judge.scores(batch), judge.scores(turned).flip(0), "with the images in reverse order")
 
 
-def _batch_split(judge: _Judge, batch: Batch) -> None:
+def batch_split(judge: _Judge, batch: Batch) -> None:
+    """A score doesn't depend on the images beside it."""
     whole = judge.scores(batch)
     alone = [judge.scores(replace(batch, names=(name,))) for name in batch.names]
     _alike(whole, torch.cat(alone), "one at a time")
@@ -153,7 +162,8 @@ def _batch_split(judge: _Judge, batch: Batch) -> None:
     _alike(whole, torch.cat([judge.scores(part) for part in parts]), "as the first and the rest")
 
 
-def _inputs_unchanged(judge: _Judge, batch: Batch) -> None:
+def inputs_left_alone(judge: _Judge, batch: Batch) -> None:
+    """It changes neither images nor prompts: other rewards look at the same ones."""
     images, prompts = batch.images, copy.deepcopy(judge.prompts_of(batch))
     with torch.no_grad():
         judge.reward(images, prompts)
