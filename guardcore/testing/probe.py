@@ -84,7 +84,9 @@ class Probe:
     def same(self, first: Tensor, second: Tensor, what: str) -> None:
         """Refuse tensors that differ in a bit."""
         if not torch.equal(first, second):
-            raise BrokenError(f"{what}: expected the same to the bit, differs by {_gap(first, second):.1e}")
+            raise BrokenError(
+                f"{what}: expected the same to the bit, differs by {_gap(first, second):.1e}"
+            )
 
     @contextlib.contextmanager
     def moved(self) -> Iterator[Tensor]:
