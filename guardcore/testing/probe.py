@@ -117,7 +117,7 @@ class Probe:
         for place, parameter in enumerate(self.backbone.trainable().values()):
             size = parameter.square().mean().sqrt().item() or 1.0
             drawn = noise.draw(parameter.shape, 0, 0, purpose, [place])[0]
-            parameter += (share * size * drawn).to(parameter)
+            parameter.add_((share * size * drawn).to(parameter))
 
 
 def _gap(first: Tensor, second: Tensor) -> float:

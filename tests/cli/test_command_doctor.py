@@ -10,7 +10,6 @@ import pytest
 
 from stranger import install, plugin
 
-
 LAWLESS = {
     "impure": (
         "pure",

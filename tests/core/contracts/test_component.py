@@ -81,7 +81,9 @@ def test_what_cannot_be_built_here_breaks_no_law(factory, reason):
 def test_a_factory_with_a_fault_breaks_one():
     error = broken_law(check_registered, registered("reward", build_nothing(KeyError("x"))))
     assert error.law == "built"
-    assert str(error).startswith("reward 'test:mine' breaks the law 'built': its factory raised Key")
+    assert str(error).startswith(
+        "reward 'test:mine' breaks the law 'built': its factory raised Key"
+    )
 
 
 def test_a_reward_that_asks_more_of_its_prompts_is_not_judged_by_the_kits():

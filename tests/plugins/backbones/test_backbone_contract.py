@@ -9,7 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from guardcore import Backbone, Condition, Prompt
+from guardcore import Backbone, Prompt
 from guardcore.option_fields import option_fields
 from guardcore.plugins import installed
 from guardcore.testing import check_backbone, check_component
