@@ -21,7 +21,10 @@ def build(kind, name, **options):
 
 
 def broken(check, component, **more):
-    """Return the error of a component that breaks a law."""
+    """Return the error of a component that breaks a law: one line, which names it."""
     with pytest.raises(ContractError) as caught:
         check(component, **more)
-    return caught.value
+    error = caught.value
+    assert "\n" not in str(error)
+    assert f"breaks the law '{error.law}': {error.reason}" in str(error)
+    return error

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from hypothesis import strategies as st
 
 from guardcore import noise
+from guardcore.components import Window
 from guardcore.errors import GuardcoreError
 from guardcore.testing.law import BrokenError, hold_each, label, once
-
-Window = Callable[[int, int, torch.Generator], Sequence[int]]
 
 MOST = 49
 """Of the trainable steps: a schedule of 50."""

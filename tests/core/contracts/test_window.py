@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from guardcore.testing import check_window
-from laws import broken
+from laws import broken, build, builtin
 
 
 def everything(iteration, steps, generator):
@@ -25,6 +25,11 @@ def drawn(iteration, steps, generator):
         raise ValueError(f"a window of 4 steps does not fit into {steps}")
     first = int(torch.randint(steps - 3, (), generator=generator))
     return [first, first + 1, first + 2, first + 3]
+
+
+@pytest.mark.parametrize("name", builtin("window"))
+def test_the_built_in_windows_pass(name):
+    check_window(build("window", name))
 
 
 @pytest.mark.parametrize("window", [everything, sliding, drawn])
