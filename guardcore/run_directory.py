@@ -118,7 +118,7 @@ class RunDirectory:
     def _read_manifest(self) -> dict[str, Any]:
         try:
             stored: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):  # a damaged one is written anew
+        except (OSError, ValueError):  # none yet; or a damaged one, which is written anew
             return {}
         return stored
 
