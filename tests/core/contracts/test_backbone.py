@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from contracts import broken_law
 from guardcore import Condition, Schedule
 from guardcore.testing import check_backbone
 from guardcore.testing.backbone_model import LAWS as MODEL
 from guardcore.testing.backbone_training import LAWS as TRAINING
+from laws import broken
 from toy import ToyBackbone, ToyOptions
 
 
@@ -273,7 +273,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(("backbone", "law", "reason"), BROKEN)
 def test_a_backbone_that_breaks_one_law_is_told_which(backbone, law, reason):
-    error = broken_law(check_backbone, backbone(), height=64, width=96)
+    error = broken(check_backbone, backbone(), height=64, width=96)
     assert (error.law, reason in error.reason) == (law, True), error
 
 
@@ -286,14 +286,14 @@ def test_a_class_without_the_methods_is_told_which_are_missing():
     class Bare:
         velocity = decode = encode = print
 
-    error = broken_law(check_backbone, Bare())
+    error = broken(check_backbone, Bare())
     assert error.law == "methods"
     assert error.reason.startswith("Bare has no method schedule, latent_shape, trainable")
 
 
 def test_a_broken_law_leaves_the_weights_as_they_were():
     toy = NoReference()
-    broken_law(check_backbone, toy)
+    broken(check_backbone, toy)
     assert torch.equal(toy.target, torch.zeros(3))
 
 
@@ -304,7 +304,7 @@ def test_velocities_in_half_precision_may_differ_with_the_batch():
             return velocity * (1 + 5e-3 * (len(x) - 1))  # 1e-2, as bf16 with another batch shape
 
     check_backbone(Rounding(dtype="bfloat16"))
-    assert broken_law(check_backbone, Rounding()).law == "rows-independent"
+    assert broken(check_backbone, Rounding()).law == "rows-independent"
 
 
 def test_a_lora_whose_second_factor_is_zero_passes():

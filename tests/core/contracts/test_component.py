@@ -5,13 +5,13 @@ import os
 import pytest
 from pydantic import Field
 
-from contracts import broken_law
 from guardcore import Calibration, GuardcoreError, Options
 from guardcore.kinds import KINDS
 from guardcore.registry import Origin, Registered
 from guardcore.testing import ContractError, NotBuildable, check_component, check_registered
 from guardcore.testing.component import CHECKS, aside
 from guardcore_plugins.samplers import FlowSDE
+from laws import broken
 from toy import RewardOptions, ToyBackbone, ToyOptions, brightness
 
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_built_here_breaks_no_law(factory, reason):
 
 
 def test_a_factory_with_a_fault_breaks_one():
-    error = broken_law(check_registered, registered("reward", build_nothing(KeyError("x"))))
+    error = broken(check_registered, registered("reward", build_nothing(KeyError("x"))))
     assert error.law == "built"
     assert str(error).startswith(
         "reward 'test:mine' breaks the law 'built': its factory raised Key"

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from contracts import broken_law
 from guardcore import Prompt
 from guardcore.testing import check_component, check_prompt_source
+from laws import broken
 
 
 class Source:
@@ -57,13 +57,13 @@ BROKEN = [
 
 @pytest.mark.parametrize(("source", "law", "reason"), BROKEN)
 def test_a_source_that_breaks_one_law_is_told_which(source, law, reason):
-    error = broken_law(check_prompt_source, source)
+    error = broken(check_prompt_source, source)
     assert error.law == law
     assert reason in error.reason
 
 
 def test_the_wrong_prompt_is_named_by_its_place():
-    assert broken_law(check_prompt_source, Source([*MANY[:7], Prompt(7)])).case == "7"
+    assert broken(check_prompt_source, Source([*MANY[:7], Prompt(7)])).case == "7"
 
 
 @pytest.mark.parametrize("prompts", [MANY, MANY[:1], tuple(MANY), Source(MANY)])

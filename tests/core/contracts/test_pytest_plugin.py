@@ -44,7 +44,7 @@ def project(tmp_path):
     def run(*arguments, code="import sys, pytest; sys.exit(pytest.main())"):
         path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
         env = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
-        given = ["-p", "guardcore.testing.pytest_plugin", "-p", "no:cacheprovider", *arguments]
+        given = ["-p", "no:cacheprovider", *arguments]
         return subprocess.run(
             [sys.executable, "-c", code, *given],
             cwd=folder,

@@ -6,10 +6,10 @@ import threading
 import pytest
 import torch
 
-from contracts import broken_law
 from guardcore import GuardcoreError, Prompt
 from guardcore.testing import check_component, check_reward
 from guardcore.testing.pictures import DRAWN, EXTREME, Batch
+from laws import broken
 
 
 class Redness:
@@ -125,22 +125,22 @@ BROKEN = [
 
 @pytest.mark.parametrize(("reward", "law", "reason"), BROKEN)
 def test_a_reward_that_breaks_one_law_is_told_which(reward, law, reason):
-    error = broken_law(check_reward, reward())
+    error = broken(check_reward, reward())
     assert error.law == law
     assert str(error).startswith(f"reward {reward.__name__!r} breaks the law")
     assert re.search(reason, error.reason)
 
 
 def test_a_score_that_depends_on_anothers_prompt_is_found():
-    assert broken_law(check_reward, FirstPrompt()).law in ("images-in-order", "batch-split")
+    assert broken(check_reward, FirstPrompt()).law in ("images-in-order", "batch-split")
 
 
 def test_the_smallest_case_is_two_images_for_a_coupled_batch():
-    assert broken_law(check_reward, Centred()).case == "disc, square at 64×64"
+    assert broken(check_reward, Centred()).case == "disc, square at 64×64"
 
 
 def test_a_reward_without_close_is_told_so():
-    assert broken_law(check_reward, lambda images, prompts: images.mean((1, 2, 3))).law == "methods"
+    assert broken(check_reward, lambda images, prompts: images.mean((1, 2, 3))).law == "methods"
 
 
 @pytest.mark.parametrize("error", [ValueError, GuardcoreError])
@@ -156,7 +156,7 @@ def test_a_size_may_be_refused_but_not_answered_wrongly(error):
             return images[:, 0].mean(1).reshape(-1, images.shape[2]).mean(1)
 
     check_reward(Picky())
-    assert broken_law(check_reward, Confused()).law == "other-sizes"
+    assert broken(check_reward, Confused()).law == "other-sizes"
 
 
 def test_a_judge_in_half_precision_passes():
@@ -175,12 +175,12 @@ def test_prompts_of_ones_own_are_judged_by():
             return torch.tensor([float(prompt.metadata["words"]) for prompt in prompts])
 
     check_reward(Wordy(), prompts=[Prompt("a cat", {"words": 2}), Prompt("cat", {"words": 1})])
-    assert "KeyError" in broken_law(check_reward, Wordy()).reason
+    assert "KeyError" in broken(check_reward, Wordy()).reason
 
 
 def test_a_broken_reward_is_closed_all_the_same():
     reward = Column()
-    broken_law(check_reward, reward)
+    broken(check_reward, reward)
     assert reward.closed
 
 

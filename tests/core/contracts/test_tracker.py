@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from contracts import broken_law
 from guardcore.testing import check_component, check_tracker
+from laws import broken
 
 
 class Tracker:
@@ -87,7 +87,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(("tracker", "law", "reason"), BROKEN)
 def test_a_tracker_that_breaks_one_law_is_told_which(tracker, law, reason):
-    error = broken_law(check_tracker, tracker())
+    error = broken(check_tracker, tracker())
     assert error.law == law
     assert reason in error.reason
 
@@ -101,7 +101,7 @@ def test_a_sound_tracker_passes_and_is_closed_once():
 
 def test_a_broken_tracker_is_closed_all_the_same():
     tracker = Once()
-    broken_law(check_tracker, tracker)
+    broken(check_tracker, tracker)
     assert tracker.told[-1] == "closed"
 
 
