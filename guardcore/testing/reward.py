@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from hypothesis.strategies import sampled_from
@@ -17,7 +18,7 @@ from torch import Tensor
 from guardcore.components import Reward
 from guardcore.errors import GuardcoreError
 from guardcore.prompt import Prompt
-from guardcore.testing.law import BrokenError, hold_each, label, once
+from guardcore.testing.law import BrokenError, hold, label, once
 from guardcore.testing.methods import closed_after, has_methods
 from guardcore.testing.pictures import DRAWN, EXTREME, PROMPTS, Batch
 
@@ -52,7 +53,8 @@ def check_reward(
     judge = _Judge(reward, tuple(prompts or PROMPTS))
     with closed_after(who, lambda: _twice(reward.close)):
         for law, cases in _laws(size).items():
-            hold_each(who, [law], judge, sampled_from(cases), tries=len(cases))
+            called, trial = law.__name__.replace("_", "-"), partial(law, judge)
+            hold(called, who, sampled_from(cases), trial, tries=len(cases))
 
 
 def _twice(call: Callable[[], object]) -> None:

@@ -64,7 +64,7 @@ class ClipScorer:
         return functional.cosine_similarity(seen.double(), said.double())
 
     def close(self) -> None:
-        """Let go of the model and its memory, once or twice: there are no scores afterwards."""
+        """Let go of the model and its memory, once; there are no scores afterwards."""
         self.__dict__.pop("_model", None)
         self.__dict__.pop("_texts", None)
         if torch.cuda.is_available():
