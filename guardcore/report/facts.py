@@ -64,13 +64,13 @@ def seconds(run: RecordedRun) -> float:
 
 
 def _refilling(run: RecordedRun) -> str:
-    """Return how many prompts an iteration made up for."""
+    """Return how many groups an iteration replaced; empty where it may not."""
     rounds, refilled = run.config["rollout"].get("refill", 0), run.series("rollout/refilled")
     if not rounds:
         return ""
     mean = sum(refilled.values()) / len(refilled) if refilled else 0.0
-    limit = f"at most {plural(rounds, 'round')}"
-    return f"{mean:.3g} prompts an iteration made up for groups of one score; {limit}"
+    limit = f"in at most {plural(rounds, 'round')}"
+    return f"{mean:.3g} groups an iteration had one score for all images, and were replaced {limit}"
 
 
 def _prompts(prompts: Mapping[str, Any]) -> str:

@@ -60,12 +60,14 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'guardcore.testing' has no attribute {name!r}")
-    value = getattr(import_module(f"guardcore.testing.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # of which a type checker would conclude that every name is there
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            raise AttributeError(f"module 'guardcore.testing' has no attribute {name!r}")
+        value = getattr(import_module(f"guardcore.testing.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

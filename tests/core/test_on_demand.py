@@ -57,6 +57,7 @@ def test_a_config_of_built_ins_imports_nobody_else(spies):
         ("backbones", "backbone={use: asked:asked}"),
         ("samplers", "sampler=asked:asked"),
         ("samplers", "evaluate.sampler=asked:asked"),
+        ("windows", "rollout.train_steps={use: asked:asked}"),
         ("ratio_transforms", "ratio=[ratio-norm, asked:asked]"),
         ("gradient_weights", "gradient_weight=[asked:asked]"),
         ("penalties", "penalty=[{use: asked:asked, weight: 0.1}]"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,12 +32,28 @@ from guardcore import (
     Strategy,
     Tracker,
     Transition,
+    Window,
     create,
     hookimpl,
     log_ratio,
     replay,
 )
-from guardcore.testing import ContractError, step_context
+from guardcore.testing import (
+    ContractError,
+    NotBuildable,
+    check_advantage,
+    check_component,
+    check_gradient_weight,
+    check_penalty,
+    check_prompt_source,
+    check_ratio_transform,
+    check_reward,
+    check_sampler,
+    check_strategy,
+    check_tracker,
+    check_window,
+    step_context,
+)
 
 if TYPE_CHECKING:
     from guardcore.run import Run
@@ -128,6 +145,15 @@ def far(options: Options) -> Penalty:
     return lambda context: context.reduce(context.d.square())
 
 
+def turn_by_turn(options: Options) -> Window:
+    return lambda iteration, steps, generator: [iteration % steps]
+
+
+@hookimpl
+def guardcore_register_windows(register: Registrar) -> None:
+    register("turn-by-turn", turn_by_turn)
+
+
 @hookimpl
 def guardcore_register_prompt_sources(register: Registrar) -> None:
     register("two-cats", prompts)
@@ -198,6 +224,21 @@ def in_a_notebook(directory: Path) -> float:
     seen = replay(directory, ratio=[waiting(WaitingOptions())], gradient=False)
     built: Any = create("reward", "some-distribution:judge", scale=2.0)
     return float(terms.log_ratio.sum()) + len(seen.candidates) + len(str(built))
+
+
+def test_everything_keeps_its_contract() -> None:
+    check_sampler(Steps(Options()), at_noise_level=lambda level: Steps(Options()), name="steps")
+    check_ratio_transform(waiting(WaitingOptions(width=0.1)))
+    check_gradient_weight(flat(Options()))
+    check_penalty(far(Options()), non_negative=False)
+    check_advantage(first_of_two(Options()))
+    check_window(turn_by_turn(Options()))
+    check_strategy(Strategy(["ratio-norm"]))
+    check_reward(judge(ServerOptions()), prompts=[Prompt("a cat")], size=128)
+    check_prompt_source(prompts(Options()))
+    check_tracker(board(Options()))
+    with contextlib.suppress(NotBuildable):
+        check_component("reward", "my-package:judge", scale=2.0)
 
 
 def why(error: ContractError) -> str:

@@ -31,6 +31,7 @@ from guardcore import (
     Strategy,
     Tracker,
     Transition,
+    Window,
     create,
     hookimpl,
     log_ratio,
@@ -38,7 +39,14 @@ from guardcore import (
     replay,
     train,
 )
-from guardcore.testing import ContractError, step_context
+from guardcore.testing import (
+    ContractError,
+    check_component,
+    check_reward,
+    check_sampler,
+    check_window,
+    step_context,
+)
 
 
 class MineOptions(Options):
@@ -91,6 +99,10 @@ def by_keyword(*, rewards: Mapping[str, Tensor], groups: Tensor) -> Tensor:
     return groups
 
 
+def forgets_the_generator(iteration: int, steps: int) -> list[int]:
+    return [iteration % steps]
+
+
 def in_words(context: StepContext) -> str:
     return "a lot"
 
@@ -104,6 +116,9 @@ f: GradientWeight = of_the_terms  # refused: assignment
 g: Advantage = by_keyword  # refused: assignment
 h: RatioTransform = MineOptions  # refused: assignment
 i: Penalty = in_words  # refused: assignment
+
+
+j: Window = forgets_the_generator  # refused: assignment
 
 
 @hookimpl
@@ -138,6 +153,14 @@ def in_a_notebook(directory: Path, config: RunConfig) -> None:
     config.plugins.append("mine")  # refused: attr-defined
     _ = guardcore.no_such_name  # refused: attr-defined
     _ = guardcore.testing.check_everything  # refused: attr-defined
+
+
+def test_it_keeps_the_contract() -> None:
+    check_sampler(MineOptions())  # refused: arg-type
+    check_reward(Dozing())  # refused: arg-type
+    check_reward(size=64)  # refused: call-arg
+    check_window([0, 1])  # refused: arg-type
+    check_component("reward")  # refused: call-arg
 
 
 def why(error: ContractError) -> Callable[[], str]:
