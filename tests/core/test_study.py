@@ -7,9 +7,8 @@ import pytest
 from filelock import FileLock
 
 from guardcore import GuardcoreError
-from guardcore.config import RunConfig
 from guardcore.errors import ConfigError
-from guardcore.layers import Overrides
+from guardcore.layers import Overrides, parse_config
 from guardcore.loop import train
 from guardcore.run_directory import RunDirectory
 from guardcore.study import Grid, StudyDirectory, cells, run_cells
@@ -102,7 +101,8 @@ def test_a_cells_config_is_the_base_with_its_own_values(host):
     assert {(c.config.strategy, c.config.seed, c.seed) for c in (first, second)} == {
         ("guard", 7, 7)
     }
-    assert first.config.rollout == second.config.rollout == RunConfig(**toy_tree()).rollout
+    plain = parse_config(base(host)).rollout  # with qualified names
+    assert first.config.rollout == second.config.rollout == plain
 
 
 def test_all_mistakes_of_all_cells_are_said_at_once_and_each_once(host):
