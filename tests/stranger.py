@@ -9,7 +9,7 @@ PLUGIN = """
 
     def {function}(options: Options):
         '''{description}'''
-        return "{result}"
+        return {result}
 
     @hookimpl
     def guardcore_register_{kinds}(register):
@@ -17,13 +17,17 @@ PLUGIN = """
 """
 
 
-def plugin(name, kinds="ratio_transforms", result="", description="A stranger's word."):
-    """Return the source of a module that registers one component."""
+SOUND = "lambda terms, context: terms"
+"""A ratio transform that keeps its contract."""
+
+
+def plugin(name, kinds="ratio_transforms", result=None, description="A stranger's word."):
+    """Return the source of a module that registers one component: ``result``, or a sound word."""
     return dedent(PLUGIN).format(
         function=name.replace("-", "_"),
         kinds=kinds,
         name=name,
-        result=result,
+        result=SOUND if result is None else repr(result),
         description=description,
     )
 

@@ -74,7 +74,8 @@ class ToyBackbone:
         return velocity.to(getattr(torch, self.options.dtype))
 
     def decode(self, x: Tensor, condition: Condition) -> Tensor:
-        return (x / 2 + 0.5).clamp(0, 1)
+        images = (x / 2 + 0.5).clamp(0, 1)
+        return images.repeat_interleave(8, 2).repeat_interleave(8, 3)
 
     def trainable(self) -> Mapping[str, nn.Parameter]:
         return {"target": self.target}

@@ -1,7 +1,8 @@
 """What is wrong with the installed plugins: small named checks over one plugin host.
 
-A check is a generator of findings over an ``Installation``; ``CHECKS`` holds them all. Nothing here
-builds a component, so a check costs no more than a plugin's import.
+A check is a generator of findings over an ``Installation``; ``CHECKS`` holds them all. One of them,
+``contract``, builds components and tries them on the contract kit (``guardcore.testing``); no other
+costs more than a plugin's import.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from guardcore.doctor import components, distributions, loading, slow_imports
-from guardcore.doctor.finding import Check, Finding, Installation
+from guardcore.doctor import components, contracts, distributions, loading, slow_imports
+from guardcore.doctor.finding import Check, Finding, Installation, silent
 from guardcore.errors import GuardcoreError, did_you_mean
 from guardcore.plugins import PluginHost, normalised
 from guardcore.registry import Origin
@@ -23,6 +23,7 @@ CHECKS: Mapping[str, Check] = {
     "defaults": components.defaults,
     "schema": components.schema,
     "strategy": components.strategy,
+    "contract": contracts.contract,
     "reserved-name": loading.met_by_host("reserved-name", "warning"),
     "clash": loading.clash,
     "duplicate": distributions.duplicate,
@@ -63,6 +64,7 @@ def examine(
     *,
     host: PluginHost | None = None,
     checks: Mapping[str, Check] = CHECKS,
+    telling: Callable[[str], None] = silent,
 ) -> Report:
     """Run the checks.
 
@@ -70,13 +72,14 @@ def examine(
         only: Distributions to look at; all by default.
         host: The plugins; those installed by default.
         checks: What to look for.
+        telling: Told each component whose contract is about to be checked, which may take a while.
 
     Raises:
         GuardcoreError: ``only`` names a distribution that offers no plugin.
     """
     host = host or PluginHost.discover()
     names = [normalised(name) for name in only]
-    installation = Installation(host, frozenset(names) if names else None)
+    installation = Installation(host, frozenset(names) if names else None, telling)
     plugins = _plugins(Installation(host))
     known = {plugin.distribution for plugin in plugins}
     for name in names:

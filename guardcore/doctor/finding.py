@@ -13,12 +13,16 @@ from guardcore.registry import Origin, Registered
 Severity = Literal["failure", "warning"]
 
 
+def silent(component: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong.
 
     Attributes:
-        check: Key of the check in ``CHECKS``.
+        check: Key of the check in ``CHECKS``, or ``not-checked``: a component that cannot be built.
         severity: ``failure``: something of the plugin cannot be used; ``warning``: it can.
         distribution: Whose it is.
         version: The distribution's.
@@ -43,10 +47,12 @@ class Installation:
     Attributes:
         host: All that is installed.
         names: The normalised names of the distributions to look at; None: every one.
+        telling: Told each component that takes a while.
     """
 
     host: PluginHost
     names: frozenset[str] | None = None
+    telling: Callable[[str], None] = silent
 
     def includes(self, distribution: str) -> bool:
         """Whether a distribution is to be looked at."""

@@ -44,7 +44,8 @@ def step_context(
         seed: Of everything drawn.
         reduction: Over latent dimensions.
         sampler: ``flow-sde`` by default.
-        dtype: Of the velocities, as a backbone would return them.
+        dtype: Of the velocities, as a backbone would return them; half precision is promoted from
+            there on, as in a run, and float64 stays float64.
 
     Raises:
         IndexError: A step outside ``0 … T-2``: the last one is never trained.
@@ -54,18 +55,21 @@ def step_context(
     if len(chosen) != rows or not all(0 <= step < trained for step in chosen):
         raise IndexError(f"expected {rows} steps from 0 to {trained - 1}, received {chosen}")
     sampler = sampler or create("sampler", "flow-sde")
-    step = _schedule(num_inference_steps).step(torch.tensor(chosen), rows)
+    wide = torch.promote_types(dtype, torch.float32)
+    step = shifted_schedule(num_inference_steps, wide).step(torch.tensor(chosen), rows)
     x, velocity, moved, away, drawn = (
-        noise.draw(shape, seed, 0, what, range(rows))
+        noise.draw(shape, seed, 0, what, range(rows)).to(wide)
         for what in ("x", "velocity", "moved", "away", "drawn")
     )
-    new = (velocity + change * moved).to(dtype).requires_grad_()
-    anchor = (velocity + change * away).to(dtype)
-    old = sampler.transition(velocity.to(dtype).to(x), x, step)
+    first, new, anchor = (
+        v.to(dtype).to(wide) for v in (velocity, velocity + change * moved, velocity + change * away)
+    )
+    new.requires_grad_()
+    old = sampler.transition(first, x, step)
     context = StepContext(
         step=step,
         old=old,
-        new=sampler.transition(new.to(x), x, step),
+        new=sampler.transition(new, x, step),
         x_next=old.draw(drawn),
         reduction=reduction,
         advantage=noise.draw((), seed, 0, "advantage", range(rows)),
@@ -73,11 +77,12 @@ def step_context(
     )
     return replace(
         context,
-        reference=sampler.transition(anchor.to(x), x, step),
+        reference=sampler.transition(anchor, x, step),
         reference_velocity=anchor,
     )
 
 
-def _schedule(steps: int) -> Schedule:
-    even = torch.linspace(1, 0, steps + 1)
+def shifted_schedule(steps: int, dtype: torch.dtype = torch.float32) -> Schedule:
+    """Return ``steps`` evenly spaced levels from 1 to 0, shifted as SD3's."""
+    even = torch.linspace(1, 0, steps + 1, dtype=dtype)
     return Schedule(SHIFT * even / (1 + (SHIFT - 1) * even))

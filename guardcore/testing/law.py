@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Flaky
 from hypothesis.strategies import SearchStrategy
 
-Case = TypeVar("Case")
+from guardcore.errors import GuardcoreError
 
-TRIES = 60
-"""Cases a law; with small tensors a second or two a component."""
+Case = TypeVar("Case")
+Component = TypeVar("Component")
+
+TRIES = 40
+"""Cases a law; with small tensors about a second a component."""
 
 
 class BrokenError(Exception):
@@ -38,6 +42,27 @@ class ContractError(AssertionError):
         return f"{self.who} breaks the law {self.law!r}: {self.reason}{found}"
 
 
+def label(kind: str, component: object, name: str | None) -> str:
+    """Return what errors call a component: its kind with the name given, or with its own."""
+    return f"{kind} {name or getattr(component, '__name__', type(component).__name__)!r}"
+
+
+def hold_each(
+    who: str,
+    laws: Iterable[Callable[[Component, Case], None]],
+    component: Component,
+    cases: SearchStrategy[Case],
+    tries: int = TRIES,
+) -> None:
+    """Try each law on ``cases``, in order; it is called as its function is.
+
+    Raises:
+        ContractError: One is broken.
+    """
+    for law in laws:
+        hold(law.__name__.replace("_", "-"), who, cases, partial(law, component), tries)
+
+
 def hold(
     law: str,
     who: str,
@@ -56,6 +81,8 @@ def hold(
         database=None,
         derandomize=True,
         deadline=None,
+        phases=(Phase.generate, Phase.shrink),
+        print_blob=False,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
@@ -85,5 +112,7 @@ def _try(law: str, who: str, case: Case, check: Callable[[Case], None]) -> None:
         check(case)
     except BrokenError as error:
         raise ContractError(law, who, str(error), shown) from None
+    except GuardcoreError as error:  # says by itself what is wrong
+        raise ContractError(law, who, str(error), shown) from error
     except Exception as error:  # a stranger's component may raise anything
         raise ContractError(law, who, f"raised {type(error).__name__}: {error}", shown) from error

@@ -211,7 +211,7 @@ def test_debug_prints_the_traceback_too(guardcore, config):
 
 def test_a_bug_is_one_line_and_exit_code_1_and_the_traceback_is_kept(guardcore, tmp_path, config):
     folder = tmp_path / "site"
-    source = plugin("buggy", kinds="trackers").replace('return "', 'return BuggyTracker() #"')
+    source = plugin("buggy", kinds="trackers").replace("return ", "return BuggyTracker()  # ")
     source += """
 class BuggyTracker:
     def metrics(self, step, values): raise ZeroDivisionError("a bug")

@@ -630,7 +630,7 @@ def test_a_tracker_is_told_what_the_files_hold_and_closed_once(tmp_path):
     assert told == rows(tmp_path, "metrics")
     shown = [(c[1], tuple(c[2].shape), c[3]) for c in recorder.calls if c[0] == "images"]
     captions = ["w", "ww", "www", "wwww"]
-    assert shown == [(step, (4, 3, 2, 2), captions) for step in (0, 2, 3)]
+    assert shown == [(step, (4, 3, 16, 16), captions) for step in (0, 2, 3)]
     phases = {c[1] for c in recorder.calls if c[0] == "progress"}
     assert phases == {"train", "sample", "update", "evaluate"}
     assert all(0 < c[2] <= c[3] for c in recorder.calls if c[:2] == ("progress", "sample"))

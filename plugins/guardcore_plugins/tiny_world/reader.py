@@ -72,7 +72,8 @@ def _detect(
     core = far >= 0.85 * np.quantile(far, 0.9)  # fully covered pixels, not the soft edge
     shade = np.median(offset[window][inside][core], axis=0)
     cover = (offset[window] @ shade) / max(float(shade @ shade), 1.0)
-    mask, (top, left) = _trim((cover > 0.5) & inside)
+    shape = (cover > 0.5) & inside
+    mask, (top, left) = _trim(shape if shape.any() else inside)  # empty where colours cancel out
     label, overlap = _match(mask)
     y, x = window[0].start + top, window[1].start + left
     box = (float(x), float(y), float(x + mask.shape[1]), float(y + mask.shape[0]))
