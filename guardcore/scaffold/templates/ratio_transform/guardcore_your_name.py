@@ -1,7 +1,7 @@
 """A soft bound as a ratio transform: ``log r ← bound · tanh(log r / bound)``.
 
 A clip takes the gradient away at once; here it fades. The slope is ``1 − tanh²(log r / bound)``: 1
-at ``log r = 0``, 0.42 at ``log r = bound``. The ratio stays between ``exp(−bound)`` and ``exp(bound)``.
+at ``log r = 0``, 0.42 at ``log r = bound``. The ratio stays within ``exp(±bound)``.
 """
 
 from __future__ import annotations

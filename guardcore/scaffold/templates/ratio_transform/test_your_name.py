@@ -26,7 +26,8 @@ def test_value_and_slope_at_nothing_and_at_the_bound() -> None:
 
 
 def test_bounds_that_an_earlier_word_has_set_stay() -> None:
-    before = RatioTerms(torch.zeros(2), low=0.99, high=1.02)
+    low, high = torch.tensor([0.99, 0.9]), torch.tensor([1.02, 1.2])
+    before = RatioTerms(torch.zeros(2), low, high)
     after = your_name_transform(YourNameOptions())(before, step_context(rows=2))
-    assert after.low.tolist() == before.low.tolist()
-    assert after.high.tolist() == before.high.tolist()
+    assert torch.equal(after.low, low)
+    assert torch.equal(after.high, high)

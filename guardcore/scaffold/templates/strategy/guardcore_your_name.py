@@ -2,8 +2,8 @@
 
 ``ratio-norm`` makes the gradient in the velocity go with ``velocity_gain``, and the weight ``flat``
 is ``1/velocity_gain``. So at ratio 1 the gradient is ``A·z/D`` at every step, whatever the sampler,
-with the advantage ``A``, the drawn noise ``z`` and ``D`` latent dimensions. The clip range is measured
-in the run's first iterations: it fits every image size.
+with the advantage ``A``, the drawn noise ``z`` and ``D`` latent dimensions. The clip range is
+measured in the run's first iterations: it fits every image size.
 """
 
 from __future__ import annotations
