@@ -32,6 +32,7 @@ from guardcore.watch import Alarm, Trend
 CONFIG_KEYS = {
     "prompt_source": "prompts.train, prompts.eval",
     "sampler": "sampler, evaluate.sampler",
+    "window": "rollout.train_steps",
     "ratio_transform": "ratio",
 }
 """Where a kind is named in the config, where it isn't under its own name."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from guardcore.components import Reward as Reward
     from guardcore.components import Sampler as Sampler
     from guardcore.components import Tracker as Tracker
+    from guardcore.components import Window as Window
     from guardcore.condition import Condition as Condition
     from guardcore.config import RunConfig as RunConfig
     from guardcore.errors import GuardcoreError as GuardcoreError
@@ -52,7 +53,7 @@ _HOME = {
     name: module
     for module, names in {
         "components": "Advantage Backbone GradientWeight Penalty PromptSource RatioTransform "
-        "Reward Sampler Tracker",
+        "Reward Sampler Tracker Window",
         "condition": "Condition",
         "config": "RunConfig",
         "errors": "GuardcoreError",

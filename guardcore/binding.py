@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from guardcore.bound import Binding, Bound, validate_options
-from guardcore.config import RunConfig, Window
+from guardcore.config import RunConfig
 from guardcore.errors import ConfigError, GuardcoreError, did_you_mean
 from guardcore.registry import Registry
 from guardcore.reward_options import complete_rewards
 from guardcore.spec import Spec, SpecLike, Strategy, WeightedSpec
+from guardcore.trained_steps import PATH, reach
 
 
 def bind(config: RunConfig, registry: Registry) -> Binding:
@@ -44,6 +45,7 @@ class _Binder:
             "backbone": self._one("backbone", config.backbone),
             "sampler": self._one("sampler", config.sampler),
             "eval_sampler": self._one("sampler", config.evaluate.sampler, "evaluate.sampler"),
+            "window": self._window(),
             "advantage": self._one("advantage", config.advantage),
             "rewards": self._labelled("reward", rewards.specs),
             "penalties": self._labelled("penalty", config.penalty),
@@ -61,7 +63,6 @@ class _Binder:
         }
         self._check_rewards()
         self._check_ratio()
-        self._check_steps()
         self._check_shares()
         if self.problems:
             raise ConfigError(self.problems)
@@ -162,25 +163,17 @@ class _Binder:
         if self.config.strategy is None and self.config.ratio is None:
             self.problems.append("ratio: required where no strategy is named; [] is no transform")
 
-    def _check_steps(self) -> None:
+    def _window(self) -> Bound | None:
+        """Bind the window, and see whether it fits into the schedule."""
         rollout = self.config.rollout
-        steps, trainable = rollout.train_steps, rollout.num_inference_steps - 1
-        where = "rollout.train_steps"
-        if isinstance(steps, Window):
-            end = trainable if steps.to is None else steps.to
-            if end > trainable or steps.from_ + steps.size > end:
-                self.problems.append(
-                    f"{where}: a window of {steps.size} does not fit into steps "
-                    f"{steps.from_} to {end - 1}; the last step of "
-                    f"{rollout.num_inference_steps} is never trained"
-                )
-        elif steps != "all":
-            wrong = [step for step in steps if step >= trainable]
-            if wrong or not steps or len(set(steps)) < len(steps):
-                self.problems.append(
-                    f"{where}: expected different steps from 0 to {trainable - 1} "
-                    f"(the last one is never trained), received {list(steps)}"
-                )
+        bound = self._one("window", rollout.train_steps, PATH)
+        if bound is not None:
+            try:
+                reach(bound, rollout.num_inference_steps - 1)
+            except (ValueError, GuardcoreError) as error:
+                last = f"the last step of {rollout.num_inference_steps} is never trained"
+                self.problems.append(f"{PATH}: {error}; {last}")
+        return bound
 
     def _check_shares(self) -> None:
         rollout, train = self.config.rollout, self.config.train

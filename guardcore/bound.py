@@ -38,7 +38,8 @@ class Bound:
     def spec(self) -> dict[str, Any]:
         """Return the spec with its qualified name and every option, as plain data."""
         weight = {} if self.weight is None else {"weight": self.weight}
-        return {"use": self.entry.qualified, **weight, **self.options.model_dump(mode="json")}
+        options = self.options.model_dump(mode="json", by_alias=True)
+        return {"use": self.entry.qualified, **weight, **options}
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Binding:
     backbone: Bound
     sampler: Bound
     eval_sampler: Bound
+    window: Bound
     advantage: Bound
     rewards: Mapping[str, Bound]
     penalties: Mapping[str, Bound]
@@ -66,7 +68,8 @@ class Binding:
 
     def all(self) -> list[Bound]:
         """Return every component that the run uses."""
-        one = [self.backbone, self.sampler, self.eval_sampler, self.advantage, self.train_prompts]
+        one = [self.backbone, self.sampler, self.eval_sampler, self.window, self.advantage]
+        one.append(self.train_prompts)
         many = [*self.rewards.values(), *self.penalties.values(), *self.ratio]
         prompts = [self.eval_prompts] if self.eval_prompts else []
         return [*one, *prompts, *many, *self.gradient_weight, *self.trackers]
@@ -97,6 +100,7 @@ def resolved(config: RunConfig, binding: Binding) -> dict[str, Any]:
     }
     tree["reward_options"] = {name: dict(own) for name, own in binding.reward_options.items()}
     tree["backbone"], tree["sampler"] = binding.backbone.spec(), binding.sampler.spec()
+    tree["rollout"]["train_steps"] = binding.window.spec()
     tree["advantage"] = binding.advantage.spec()
     tree["evaluate"]["sampler"] = binding.eval_sampler.spec()
     tree["reward"] = [bound.spec() for bound in binding.rewards.values()]

@@ -14,7 +14,7 @@ from guardcore.schedule import Schedule, Step
 from guardcore.transition import Transition
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
     from torch.nn import Parameter
 
 
@@ -73,6 +73,25 @@ class Sampler(Protocol):
 
     def transition(self, velocity: Tensor, x: Tensor, step: Step) -> Transition:
         """Return the Gaussian over the next latents, row by row."""
+
+
+class Window(Protocol):
+    """Which denoising steps of an iteration are stochastic and trained; the others are the ODE's.
+
+    A function of its arguments: the same for equal ones. No state.
+    """
+
+    def __call__(self, iteration: int, steps: int, generator: Generator, /) -> Sequence[int]:
+        """Return different steps from 0, the noisiest, to ``steps − 1``, rising; at least one.
+
+        Args:
+            iteration: Counted from 1.
+            steps: How many there are: T − 1, because the last one is never trained.
+            generator: On the CPU, derived from (seed, iteration); the only source of chance.
+
+        Raises:
+            ValueError: The window does not fit into so many steps.
+        """
 
 
 @runtime_checkable

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    model_validator,
+)
 
 from guardcore.spec import Spec, WeightedSpec
 from guardcore.tensors import Reduction
@@ -23,29 +30,19 @@ class Section(BaseModel):
     )
 
 
-class Window(Section):
-    """An SDE window: ``size`` consecutive stochastic steps somewhere in ``[from, to)``."""
-
-    size: int = Field(ge=1, description="number of stochastic, trained steps")
-    from_: int = Field(0, ge=0, alias="from", description="first step that may be in the window")
-    to: int | None = Field(None, ge=1, description="end of the range, exclusive; null: the last")
-    choose: Literal["fixed", "random"] = Field(
-        "fixed", description="begin at `from`, or anew at random each iteration"
-    )
+_StepList = TypeAdapter(tuple[Annotated[int, Field(ge=0)], ...])
 
 
-def _steps_form(value: Any) -> str:
+def _window_form(value: Any) -> Any:
+    """Return the window that a list of steps means, or a mapping without ``use``."""
     if isinstance(value, list | tuple):
-        return "<list>"
-    return "<window>" if isinstance(value, dict | Window) else "<all>"
+        return {"use": "steps", "steps": list(_StepList.validate_python(value))}
+    if isinstance(value, Mapping) and "use" not in value:
+        return {"use": "block", **value}
+    return value
 
 
-TrainSteps = Annotated[
-    Annotated[Literal["all"], Tag("<all>")]
-    | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Tag("<list>")]
-    | Annotated[Window, Tag("<window>")],
-    Discriminator(_steps_form),
-]
+WindowSpec = Annotated[Spec, BeforeValidator(_window_form)]
 
 
 class Rollout(Section):
@@ -57,12 +54,18 @@ class Rollout(Section):
     groups: int = Field(48, ge=1, description="prompts an iteration")
     group_size: int = Field(24, ge=2, description="images a prompt")
     batch_size: int = Field(9, ge=1, description="images a micro-batch, in rollout and update")
-    train_steps: TrainSteps = Field(
-        "all",
-        description="stochastic, trained steps: all, a list, or {size, from, to, choose}; "
-        "the last step never is",
+    train_steps: WindowSpec = Field(
+        Spec(use="all"),
+        description="window of stochastic, trained steps; a list of steps is `steps`, a mapping "
+        "without `use` is `block`; the last step is never trained",
     )
     same_noise: bool = Field(False, description="one start noise for all images of a group")
+    refill: int = Field(
+        0,
+        ge=0,
+        description="rounds of fresh prompts for groups whose trained score is the same for every "
+        "image (DAPO's dynamic sampling); 0: such groups stay, and teach nothing",
+    )
     offload_trajectories: bool = Field(
         False,
         description="between rollout and update keep latents and embeddings in the host's memory, "

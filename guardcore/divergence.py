@@ -10,7 +10,7 @@ from torch import Tensor
 from guardcore import noise
 from guardcore.batch_size import with_room
 from guardcore.evaluation import prepared_prompts
-from guardcore.plan import micro_batches, trainable_steps
+from guardcore.plan import micro_batches
 from guardcore.prompt import Prompt
 from guardcore.rollout import denoise
 from guardcore.run import Run
@@ -45,9 +45,8 @@ def _kl_to_base(run: Run, prompts: Sequence[Prompt], batch_size: int) -> float:
         def source(what: str, batch: range = batch) -> Tensor:
             return noise.draw(shape, config.seed, 0, f"divergence {what}", batch)
 
-        stochastic = trainable_steps(config.rollout)
-        sampler = run.objective.sampler
-        _, taken = denoise(backbone, sampler, schedule, condition, source, stochastic, run.clock)
+        sampler, reach = run.objective.sampler, run.steps.reach
+        _, taken = denoise(backbone, sampler, schedule, condition, source, reach, run.clock)
         with backbone.reference():
             velocities = [promote(backbone.velocity(t.x, t.step.sigma, condition)) for t in taken]
         steps = [_divergence(run, t, v) for t, v in zip(taken, velocities, strict=True)]

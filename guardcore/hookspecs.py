@@ -68,6 +68,15 @@ def guardcore_register_samplers(register: Registrar) -> None:
 
 
 @hookspec
+def guardcore_register_windows(register: Registrar) -> None:
+    """Add choices of the trained steps: ``(iteration, steps, generator) -> Sequence[int]``.
+
+    Options with a method ``reach(steps) -> Sequence[int]`` say which steps their window may ever
+    choose, and raise a ``ValueError`` where it does not fit into so many, before a run begins.
+    """
+
+
+@hookspec
 def guardcore_register_rewards(register: Registrar) -> None:
     """Add judges of images: ``(images [B,3,H,W] in [0,1], prompts) -> [B]``, higher is better.
 

@@ -1,4 +1,4 @@
-"""The ten kinds of component, in the order of a run: one name each, and the hook that adds them."""
+"""The eleven kinds of component, in the order of a run: one name each, and the hook that adds them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ KINDS = (
     "prompt_source",
     "backbone",
     "sampler",
+    "window",
     "reward",
     "advantage",
     "ratio_transform",

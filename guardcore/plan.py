@@ -1,15 +1,15 @@
-"""What an iteration will do, decided before it begins: prompts, micro-batches, trained steps.
+"""What an iteration will do, decided before it begins: prompts, micro-batches, shares.
 
 Nothing here asks for divisibility: the last micro-batch may be short.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator
+from itertools import cycle
 
 import torch
 
-from guardcore.config import Rollout, Window
 from guardcore.noise import generator
 
 
@@ -27,6 +27,17 @@ def draw_prompts(number: int, groups: int, seed: int, iteration: int) -> list[in
     return [orders[place // number][place % number] for place in places]
 
 
+def refill_prompts(number: int, drawn: Collection[int], seed: int, iteration: int) -> Iterator[int]:
+    """Yield prompts for an iteration's refilling, without end, in an order of its own.
+
+    Those first that it has not ``drawn`` itself, then all again.
+    """
+    order = torch.randperm(number, generator=generator(seed, iteration, "refill")).tolist()
+    taken = set(drawn)
+    yield from (prompt for prompt in order if prompt not in taken)
+    yield from cycle(order)
+
+
 def micro_batches(samples: int, batch_size: int) -> list[range]:
     """Cut ``samples`` into runs of at most ``batch_size``."""
     return [
@@ -39,25 +50,3 @@ def shares(batches: int, updates: int, mode: str) -> list[range]:
     if mode == "all":
         return [range(batches)] * updates
     return [range(batches * u // updates, batches * (u + 1) // updates) for u in range(updates)]
-
-
-def trainable_steps(rollout: Rollout) -> Sequence[int]:
-    """Return every step that some iteration may train, rising; never the last one."""
-    steps, end = rollout.train_steps, rollout.num_inference_steps - 1
-    if steps == "all":
-        return range(end)
-    if isinstance(steps, Window):
-        return range(steps.from_, end if steps.to is None else steps.to)
-    return sorted(steps)
-
-
-def trained_steps(rollout: Rollout, seed: int, iteration: int) -> Sequence[int]:
-    """Return the iteration's stochastic, trained steps: all that may be, or its window of them."""
-    window, steps = rollout.train_steps, trainable_steps(rollout)
-    if not isinstance(window, Window):
-        return steps
-    first = 0
-    if window.choose == "random":
-        places = len(steps) - window.size + 1
-        first = int(torch.randint(places, (), generator=generator(seed, iteration, "window")))
-    return steps[first : first + window.size]

@@ -10,7 +10,6 @@ import torch
 
 from guardcore.errors import GuardcoreError, PreflightError
 from guardcore.figures import Terms
-from guardcore.plan import trainable_steps
 from guardcore.run import Run
 from guardcore.schedule import Schedule
 
@@ -35,13 +34,14 @@ def check_run(run: Run) -> None:
         raise GuardcoreError(
             "evaluate.guidance_scale: this backbone has no guidance(); leave the key out"
         )
+    run.steps.at(run.config.seed, 1)
     run.calibrator.check(run.config.train.iterations, run.config.train.updates_per_iteration)
     _check_density(run, schedule)
 
 
 def _check_density(run: Run, schedule: Schedule) -> None:
     point = torch.zeros(1, 1, device=schedule.sigmas.device)
-    for index in trainable_steps(run.config.rollout):
+    for index in run.steps.reach:
         transition = run.objective.sampler.transition(point, point, schedule.step(index, 1))
         if not float(transition.std) > 0:
             raise GuardcoreError(

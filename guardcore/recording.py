@@ -22,7 +22,9 @@ from guardcore.calibration import Calibrator
 from guardcore.errors import GuardcoreError
 from guardcore.packing import facts_of, tensors_of, unpacked
 from guardcore.prompt import Prompt
+from guardcore.sampling import Sampled
 from guardcore.trajectory import Trajectory
+from guardcore.weighing import Weighed
 
 Tensors = Mapping[str, Tensor]
 _REWARD = "reward."
@@ -56,14 +58,7 @@ class Tape:
             self._updates.append(list(batches))
             self._weights.append(_copies(parameters))
 
-    def write(
-        self,
-        parameters: Tensors,
-        trajectories: Sequence[Trajectory],
-        prompts: Sequence[Prompt],
-        rewards: Tensors,
-        advantages: Tensor,
-    ) -> None:
+    def write(self, parameters: Tensors, sampled: Sampled, weighed: Weighed) -> None:
         """Write it all, with the weights after the last update.
 
         Raises:
@@ -71,14 +66,15 @@ class Tape:
         """
         if self._directory is None:
             return
-        scores = {f"{_REWARD}{name}": values for name, values in rewards.items()}
+        scores = {f"{_REWARD}{name}": values for name, values in sampled.rewards.items()}
+        weights_of = {"advantages": weighed.advantages, "counted": weighed.counted}
         weights = [*self._weights, _copies(parameters)]
-        files = _files(trajectories, weights, {"advantages": advantages, **scores})
+        files = _files(sampled.trajectories, weights, weights_of | scores)
         facts = {
             **self._calibrator.state()[1],
             "updates": self._updates,
-            "prompts": [{"text": p.text, "metadata": _plain(p.metadata)} for p in prompts],
-            "batches": [facts_of(trajectory) for trajectory in trajectories],
+            "prompts": [{"text": p.text, "metadata": _plain(p.metadata)} for p in sampled.prompts],
+            "batches": [facts_of(trajectory) for trajectory in sampled.trajectories],
         }
         checkpoint.write(self._directory, self._iteration, files, facts)
 
@@ -115,9 +111,11 @@ class Recording:
         return [Prompt(each["text"], each["metadata"]) for each in self.facts["prompts"]]
 
     @property
-    def advantages(self) -> Tensor:
-        """``[N, S]`` over all samples and the S trained steps."""
-        return self.stored.tensors("rollout")["advantages"]
+    def weighed(self) -> Weighed:
+        """What each sample weighs, at each trained step."""
+        stored = self.stored.tensors("rollout")
+        every = torch.ones(len(stored["advantages"]), dtype=torch.bool)
+        return Weighed(stored["advantages"], stored.get("counted", every))
 
     @property
     def rewards(self) -> dict[str, Tensor]:

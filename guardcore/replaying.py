@@ -10,10 +10,10 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from guardcore.binding import bind
 from guardcore.calibration import Calibrator
@@ -31,6 +31,7 @@ from guardcore.run import build_backbone
 from guardcore.run_directory import RunDirectory
 from guardcore.tally import Replayed, Tally
 from guardcore.trajectory import Trajectory
+from guardcore.weighing import Weighed
 
 _log = logging.getLogger("guardcore")
 
@@ -107,7 +108,7 @@ def replay(
     ).sigmas.device  # where the rollout's latents lay
     batches = [recording.trajectory(batch, device) for batch in recording.updates[update - 1]]
     with torch.set_grad_enabled(gradient):
-        _score(backbone, batches, recording.advantages, tallies)
+        _score(backbone, batches, recording.weighed, tallies)
     done = {tally.candidate.name: tally.result(recording.iteration, update) for tally in tallies}
     return Replay(recording.iteration, update, done, time.perf_counter() - start)
 
@@ -138,16 +139,16 @@ def _existing(recording: Recording, update: int | None) -> int:
 def _score(
     backbone: Backbone,
     batches: Sequence[Trajectory],
-    advantages: Tensor,
+    weighed: Weighed,
     tallies: Sequence[Tally],
 ) -> None:
     """Score every term with every candidate, on one forward pass; as ``update``, step by step."""
     objective, clock = tallies[0].candidate.objective, Clock()
-    terms = sum(len(batch.samples) * len(batch.steps) for batch in batches)
+    terms = weighed.terms(batches)
     scored = False
     for place, step in enumerate(batches[0].indices):
         for kept in batches:
-            advantage = advantages[kept.rows, place]
+            advantage = weighed.advantages[kept.rows, place]
             if not objective.penalty and not advantage.any():
                 continue
             batch, scored = kept.onload(), True
@@ -155,8 +156,9 @@ def _score(
             context = objective.context(
                 backbone, batch.condition, taken, advantage.to(taken.x.device), clock
             )
+            mean = partial(weighed.mean, rows=kept.rows, terms=terms)
             for tally in tallies:
-                tally.add(step, context, terms, keep=tally is not tallies[-1])
+                tally.add(step, context, mean, keep=tally is not tallies[-1])
         for tally in tallies:
             tally.close(step)
     if not scored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -18,8 +19,9 @@ from guardcore.config import RunConfig
 from guardcore.errors import GuardcoreError
 from guardcore.judges import Judges, Session
 from guardcore.objective import Objective
-from guardcore.plan import draw_prompts
+from guardcore.plan import draw_prompts, refill_prompts
 from guardcore.prompt import Prompt
+from guardcore.trained_steps import TrainedSteps, built_window
 
 
 class Trackers:
@@ -53,6 +55,7 @@ class Run:
     config: RunConfig
     backbone: Backbone
     objective: Objective
+    steps: TrainedSteps
     eval_sampler: Sampler
     advantage: Advantage
     rewards: Mapping[str, Reward]
@@ -82,6 +85,7 @@ def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
         train_prompts = _prompts(binding.train_prompts)
         eval_prompts = _prompts(binding.eval_prompts) if binding.eval_prompts else None
         objective = build_objective(config, binding)
+        steps = built_window(binding.window, config.rollout.num_inference_steps)
         advantage, eval_sampler = binding.advantage.build(), binding.eval_sampler.build()
         rewards = {}
         for label, bound in binding.rewards.items():
@@ -97,6 +101,7 @@ def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
             config=config,
             backbone=backbone,
             objective=objective,
+            steps=steps,
             eval_sampler=eval_sampler,
             advantage=advantage,
             rewards=rewards,
@@ -145,11 +150,13 @@ def prepare_prompts(backbone: Backbone, prompts: Iterable[Prompt]) -> None:
 
 
 def coming_prompts(run: Run) -> Iterator[Prompt]:
-    """Yield every prompt that training and its evaluations will draw, with repetitions."""
-    config = run.config
+    """Yield every prompt that training and its evaluations may draw, with repetitions."""
+    config, number = run.config, len(run.train_prompts)
+    groups, seed = config.rollout.groups, config.seed
     for iteration in range(1, config.train.iterations + 1):
-        number = len(run.train_prompts)
-        for chosen in draw_prompts(number, config.rollout.groups, config.seed, iteration):
+        drawn = draw_prompts(number, groups, seed, iteration)
+        fresh = refill_prompts(number, drawn, seed, iteration) if config.rollout.refill else ()
+        for chosen in (*drawn, *islice(fresh, config.rollout.refill * groups)):
             yield run.train_prompts[chosen]
     if run.eval_prompts is not None:
         number = config.evaluate.num_images or len(run.eval_prompts)

@@ -19,12 +19,28 @@ _PLACES = {
 }
 """Config key → kind."""
 
+_WINDOW_SHORTHANDS: list[dict[str, Any]] = [
+    {
+        "type": "array",
+        "description": "the window `steps`",
+        "items": {"type": "integer", "minimum": 0},
+        "minItems": 1,
+    },
+    {
+        "type": "object",
+        "description": "the window `block`, whose options these are",
+        "required": ["size"],
+        "not": {"required": ["use"]},
+    },
+]
+"""What names a window without ``use``."""
+
 
 def config_schema(registry: Registry) -> dict[str, Any]:
     """Return the schema; an editor completes component names and options from it."""
     schema = RunConfig.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
-    for kind in {*_PLACES.values(), "prompt_source"}:
+    for kind in {*_PLACES.values(), "prompt_source", "window"}:
         entries = registry.of_kind(kind)
         weighted = kind in ("reward", "penalty")
         forms = [form for entry in entries for form in _forms(entry, weighted, definitions)]
@@ -34,6 +50,8 @@ def config_schema(registry: Registry) -> dict[str, Any]:
     for split in ("train", "eval"):
         _point_at(definitions["Prompts"]["properties"][split], "prompt_source")
     _point_at(definitions["Evaluate"]["properties"]["sampler"], "sampler")
+    _point_at(definitions["Rollout"]["properties"]["train_steps"], "window")
+    definitions["window"]["anyOf"] += _WINDOW_SHORTHANDS
     strategies = [n for e in registry.of_kind("strategy") for n in (e.name, e.qualified)]
     schema["properties"]["strategy"]["anyOf"] = [{"enum": strategies}, {"type": "null"}]
     return schema

@@ -61,6 +61,8 @@ def command_line(entry: Registered, registry: Registry) -> str:
     ((key, value),) = _in_config(entry.kind, spec).items()
     if entry.kind == "prompt_source":
         key, value = "prompts.train", spec
+    if entry.kind == "window":
+        key, value = "rollout.train_steps", spec
     return f"--set {shlex.quote(f'{key}={as_yaml(value)}')}"
 
 
@@ -91,6 +93,8 @@ def _in_config(kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         return {"strategy": spec["use"]}
     if kind == "prompt_source":
         return {"prompts": {"train": spec}}
+    if kind == "window":
+        return {"rollout": {"train_steps": spec}}
     key = "ratio" if kind == "ratio_transform" else kind
     return {key: [spec] if kind in _MANY else spec}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,20 +70,22 @@ class Tally:
         self._excess: dict[int, list[Tensor]] = defaultdict(list)
         self._bounds: set[tuple[float, float]] = set()
 
-    def add(self, step: int, context: StepContext, terms: int, keep: bool) -> None:
-        """Score a micro-batch at ``step``, whose loss is a mean over ``terms``.
+    def add(
+        self, step: int, context: StepContext, mean: Callable[[Tensor], Tensor], keep: bool
+    ) -> None:
+        """Score a micro-batch at ``step``.
 
         Args:
             step: Its place in the schedule.
             context: What the components look at; candidates share its graph.
-            terms: Terms of the whole update.
+            mean: What losses ``[B]`` add to the mean over the whole update.
             keep: Leave the graph for the next candidate.
         """
         scored = self.candidate.objective.rate(context)
         self._figures.add(step, scored)
         self._excess[step].append(scored.terms.log_ratio.detach().double().expm1().cpu())
         self._bounds |= {*zip(scored.terms.low.tolist(), scored.terms.high.tolist(), strict=True)}
-        loss = scored.loss.sum() / terms
+        loss = mean(scored.loss)
         if self._parameters and loss.requires_grad:
             self._accumulate(loss, keep)
 

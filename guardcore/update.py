@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from guardcore.figures import UpdateFigures
 from guardcore.learner import Learner
 from guardcore.preflight import check_ratios_are_one
 from guardcore.run import Run
 from guardcore.step_gradients import StepGradients
 from guardcore.trajectory import Trajectory
+from guardcore.weighing import Weighed
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,22 +27,22 @@ def update(
     run: Run,
     learner: Learner,
     trajectories: Sequence[Trajectory],
-    advantages: Tensor,
+    weighed: Weighed,
     *,
     first: bool,
     by_step: bool = False,
 ) -> Updated:
     """Accumulate the gradient over ``trajectories`` and their steps, then step once.
 
-    The loss is the mean over all (sample, step) terms, so a short micro-batch weighs what its
-    rows weigh. A micro-batch whose advantages are all 0 has no gradient and is not run, unless a
+    The loss is the mean over all (sample, step) terms that count, so a short micro-batch weighs
+    what its rows weigh, and a refilled iteration what any other does. A micro-batch whose advantages are all 0 has no gradient and is not run, unless a
     penalty gives it one.
 
     Args:
         run: The components.
         learner: The optimiser.
         trajectories: The update's share of the rollout.
-        advantages: ``[N, S]`` on the CPU, over all samples and the S trained steps.
+        weighed: What each sample weighs, at each trained step.
         first: Whether this is the iteration's first update, where every ratio must be 1.
         by_step: Measure each step's gradient by itself. It is the same sum in another order, so
             its last bits differ.
@@ -52,20 +51,20 @@ def update(
         PreflightError: A ratio of the first update is not 1.
     """
     figures = UpdateFigures()
-    terms = sum(len(trajectory.samples) * len(trajectory.steps) for trajectory in trajectories)
+    terms = weighed.terms(trajectories)
     gradients = StepGradients(learner.parameters.values()) if by_step else None
     losses = []
     for kept, places, done in _passes(trajectories, by_step):
         trajectory = kept.onload()
         for place in places:
-            taken, advantage = trajectory.steps[place], advantages[trajectory.rows, place]
+            taken, advantage = trajectory.steps[place], weighed.advantages[trajectory.rows, place]
             if not run.objective.penalty and not advantage.any():
                 continue
             advantage = advantage.to(taken.x.device)
             scored = run.objective.score(
                 run.backbone, trajectory.condition, taken, advantage, run.clock
             )
-            loss = scored.loss.sum() / terms
+            loss = weighed.mean(scored.loss, trajectory.rows, terms)
             with run.clock("backward"):
                 loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())

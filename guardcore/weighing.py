@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from guardcore.errors import ComponentError
 from guardcore.run import Run
+from guardcore.trajectory import Trajectory
 
 
-def weigh(run: Run, rewards: Mapping[str, Tensor], groups: Tensor, steps: int) -> Tensor:
-    """Return the advantages ``[N, S]`` over the S trained steps.
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """What each of an iteration's N samples weighs in the loss.
+
+    Attributes:
+        advantages: ``[N, S]`` on the CPU, over the S trained steps; 0 for what doesn't count.
+        counted: ``[N]`` bool on the CPU; False for samples whose place others have taken.
+    """
+
+    advantages: Tensor
+    counted: Tensor
+
+    def terms(self, trajectories: Iterable[Trajectory]) -> int:
+        """Return how many (sample, step) terms count in some micro-batches."""
+        return sum(int(self.counted[t.rows].sum()) * len(t.steps) for t in trajectories)
+
+    def mean(self, loss: Tensor, rows: slice, terms: int) -> Tensor:
+        """Return what the losses ``[B]`` of ``rows`` add to a mean over ``terms``."""
+        return loss.where(self.counted[rows].to(loss.device), 0).sum() / terms
+
+
+def weigh(run: Run, rewards: Mapping[str, Tensor], counted: Tensor, steps: int) -> Weighed:
+    """Return the advantages over the trained steps, of which there are ``steps``.
+
+    The advantage sees the rows that count and no others: rewards ``[N]``, group by group.
 
     Raises:
         ComponentError: The advantage raised, or returned another shape or a non-finite number.
     """
     who = f"advantage {run.config.advantage.use!r}"
+    groups = torch.arange(int(counted.sum())) // run.config.rollout.group_size
+    seen = {name: values[counted] for name, values in rewards.items()}
     try:
-        advantages = run.advantage(rewards, groups, run.reward_weights)
+        advantages = run.advantage(seen, groups, run.reward_weights)
     except Exception as error:
         raise ComponentError(f"{who} raised {type(error).__name__}: {error}") from error
     shape = tuple(advantages.shape) if isinstance(advantages, Tensor) else type(advantages).__name__
@@ -30,4 +58,6 @@ def weigh(run: Run, rewards: Mapping[str, Tensor], groups: Tensor, steps: int) -
         )
     if not advantages.isfinite().all():
         raise ComponentError(f"{who} returned a number that is not finite")
-    return advantages
+    every = advantages.new_zeros(len(counted), steps)
+    every[counted] = advantages
+    return Weighed(every, counted)

@@ -52,7 +52,7 @@ def _geometry_lines(dealt: Geometry, config: RunConfig) -> Iterator[str]:
     yield (
         f"an iteration: {rollout.groups} prompts × {rollout.group_size} images = {dealt.images}, "
         f"in {dealt.micro_batches} micro-batches, the last of {dealt.last_batch}; "
-        f"{rollout.num_inference_steps} steps, of them trained: {dealt.trained_steps}; "
+        f"{rollout.num_inference_steps} steps, of them trained: {_trained(dealt)}; "
         f"{train.updates_per_iteration} updates; {train.iterations} iterations"
     )
     sees = ", ".join(
@@ -68,6 +68,11 @@ def _geometry_lines(dealt: Geometry, config: RunConfig) -> Iterator[str]:
             f"micro-batches each, at most {dealt.images_a_process} images; {dealt.idle:.0%} of "
             "the processes' time spent waiting for the busiest"
         )
+
+
+def _trained(dealt: Geometry) -> str:
+    most, reached = dealt.trained_steps, dealt.reached_steps
+    return str(reached) if most == reached else f"{len(most)} an iteration, of {reached}"
 
 
 def _parts(found: Estimate) -> Table:
@@ -113,6 +118,11 @@ def _work_lines(plan: Plan, found: Estimate) -> Iterator[str]:
         f"decode {written(work.decode, 'FLOP')}, update {written(work.update, 'FLOP')}; "
         f"an evaluation {written(work.evaluation_an_image, 'FLOP')} an image"
     )
+    if (rounds := plan.geometry.rounds) > 1:
+        yield (
+            f"that is one round: groups of one score are refilled, up to {rounds} times rollout "
+            "and decode in all"
+        )
     if found.seconds is not None:
         yield (
             f"{duration(found.seconds)} an iteration at {plan.request.utilization:.0%} of "

@@ -2,7 +2,7 @@
 
 A group whose images all score the same has no advantage, and ``update`` leaves out a micro-batch
 of such groups. How many there are is luck, and the two loops draw different noise: here a zero
-becomes a one, so that both do all of the work every time.
+becomes a one, and nothing is refilled, so that both do all of the work every time.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from guardcore.components import Advantage
 from guardcore.config import Rollout
 from guardcore.iteration import iterate
 from guardcore.learner import Learner, load_weights
-from guardcore.plan import draw_prompts, trained_steps
+from guardcore.plan import draw_prompts
 from guardcore.run import Run
+from guardcore.trained_steps import TrainedSteps
 
 ITERATION = 2
 """Always the same one: its texts are encoded once, and every pair has the same work to do."""
@@ -42,7 +43,9 @@ class Loops:
     """Both loops; each has an optimiser of its own, and starts from the base's weights."""
 
     def __init__(self, run: Run) -> None:
-        self.run = replace(run, advantage=without_zeros(run.advantage))
+        rollout = run.config.rollout.model_copy(update={"refill": 0})
+        config = run.config.model_copy(update={"rollout": rollout})
+        self.run = replace(run, config=config, advantage=without_zeros(run.advantage))
         self._parameters = run.backbone.trainable()
         self._weights = {name: p.detach().clone() for name, p in self._parameters.items()}
         self._learner = Learner(self._parameters, run.config.train)
@@ -56,7 +59,9 @@ class Loops:
         run = replace(self.run, clock=clock or Clock())
         if rollout is not None:
             config = run.config.model_copy(update={"rollout": rollout})
-            run = replace(run, config=config, batch_size=BatchSize(rollout.batch_size))
+            steps = resized(run.steps, rollout.num_inference_steps - 1, config.seed)
+            size = BatchSize(rollout.batch_size)
+            run = replace(run, config=config, batch_size=size, steps=steps)
         return self._timed(lambda: iterate(run, self._learner, ITERATION))
 
     def floor(self) -> Seconds:
@@ -64,7 +69,7 @@ class Loops:
         run, seed, rollout = self.run, self.run.config.seed, self.run.config.rollout
         chosen = draw_prompts(len(run.train_prompts), rollout.groups, seed, ITERATION)
         prompts = [run.train_prompts[c] for c in chosen for _ in range(rollout.group_size)]
-        trained = trained_steps(rollout, seed, ITERATION)
+        trained = run.steps.at(seed, ITERATION)
         return self._timed(lambda: bare_iteration(run, self._optimizer, prompts, trained))
 
     def go_back(self) -> None:
@@ -79,6 +84,18 @@ class Loops:
         work()
         machine.wait(self.device)
         return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def resized(window: TrainedSteps, steps: int, seed: int) -> TrainedSteps:
+    """Return a window over another schedule's ``steps`` that trains as many as before.
+
+    All where all were trained, and otherwise the first ones; of fewer steps all at most.
+    """
+    number = len(window.at(seed, ITERATION))
+    if steps == window.steps:
+        return window
+    number = steps if number == window.steps else min(number, steps)
+    return TrainedSteps(window.name, lambda *_: range(number), steps, range(number))
 
 
 def without_zeros(advantage: Advantage) -> Advantage:

@@ -44,7 +44,7 @@ class Pair:
 
 def iterations(config: RunConfig, pairs: int, scaling: bool) -> int:
     """Return how many times ``measure`` will call ``tell``, but for the rewards."""
-    return 2 * (1 + pairs) + (len(variants(config.rollout, config.seed)) if scaling else 0)
+    return 2 * (1 + pairs) + (len(variants(config.rollout)) if scaling else 0)
 
 
 def measure(

@@ -9,36 +9,26 @@ import torch
 from guardcore.bench.loops import Loops
 from guardcore.bench.result import Scaled
 from guardcore.config import Rollout
-from guardcore.plan import trained_steps
 
 SMALLEST = {"batch_size": 1, "num_inference_steps": 2, "group_size": 2}
 
 
-def variants(rollout: Rollout, seed: int) -> list[tuple[str, Rollout]]:
+def variants(rollout: Rollout) -> list[tuple[str, Rollout]]:
     """Return the setting that differs with each rollout, six at most."""
     found = []
     for setting, smallest in SMALLEST.items():
         value: int = getattr(rollout, setting)
         for other in (max(smallest, value // 2), 2 * value):
             if other != value:
-                found.append((setting, _with(rollout, setting, other, seed)))
+                found.append((setting, rollout.model_copy(update={setting: other})))
     return found
-
-
-def _with(rollout: Rollout, setting: str, value: int, seed: int) -> Rollout:
-    """Return ``rollout`` with as many trained steps as before, where the schedule has them."""
-    changed = rollout.model_copy(update={setting: value})
-    if rollout.train_steps == "all":
-        return changed
-    number = min(len(trained_steps(rollout, seed, 1)), changed.num_inference_steps - 1)
-    return changed.model_copy(update={"train_steps": tuple(range(number))})
 
 
 def scale(loops: Loops, seconds: float, tell: Callable[[str], None]) -> tuple[Scaled, ...]:
     """Time one iteration of each variant; ``seconds`` is what the config as it is takes."""
     rollout = loops.run.config.rollout
     rows = [row(setting, rollout, seconds) for setting in SMALLEST]
-    for setting, changed in variants(rollout, loops.run.config.seed):
+    for setting, changed in variants(rollout):
         tell(f"{setting}={getattr(changed, setting)}")
         rows.append(row(setting, changed, _seconds(loops, changed)))
     order = list(SMALLEST)

@@ -122,7 +122,8 @@ def _kept(config: RunConfig, geometry: Geometry, sizes: Mapping[str, int]) -> li
     """Return what the update scores again: S steps share S + 1 latents, and have S means."""
     phases = ["rollout", "decode", "update", "optimizer"]
     latents = 2 * len(geometry.trained_steps) + 1
-    images, note = geometry.images_a_process, f"{geometry.images_a_process:,} images"
+    images = geometry.images_a_process * _rounds_kept(config)
+    note = f"{'up to ' if images > geometry.images_a_process else ''}{images:,} images"
     if config.rollout.offload_trajectories:
         images = min(images, config.rollout.batch_size)
         note = "in main memory, a micro-batch's here"
@@ -133,6 +134,15 @@ def _kept(config: RunConfig, geometry: Geometry, sizes: Mapping[str, int]) -> li
         ),
         Item(name="conditions", bytes=images * sizes["condition"], phases=phases, note=note),
     ]
+
+
+def _rounds_kept(config: RunConfig) -> int:
+    """Return how many rounds' images there may be at once.
+
+    A refilled group's go where its micro-batches are whole ones; else a neighbour may keep them.
+    """
+    rollout = config.rollout
+    return 1 if rollout.group_size % rollout.batch_size == 0 else 1 + rollout.refill
 
 
 def _work(config: RunConfig, outline: Outline, costs: Mapping[str, Cost]) -> list[Item]:

@@ -37,7 +37,7 @@ class Candidate:
     def __init__(self, config: RunConfig, registry: Registry, costs: Costs, processes: int) -> None:
         self.config, self.costs = config, costs
         self._registry, self._processes = registry, processes
-        self.memory = memory_of(config, costs, geometry(config, processes))
+        self.memory = memory_of(config, costs, geometry(config, registry, processes))
 
     def changed(self, saving: Saving) -> Candidate | None:
         """Return the config with a change; None where it is made, or options don't go together."""

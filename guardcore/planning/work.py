@@ -11,8 +11,8 @@ from guardcore.planning.geometry import Geometry
 class Work(BaseModel):
     """FLOPs; a multiply-add is 2."""
 
-    rollout: int = Field(description="velocities while sampling")
-    decode: int = Field(description="latents to images")
+    rollout: int = Field(description="velocities while sampling, in one round")
+    decode: int = Field(description="latents to images, likewise")
     update: int = Field(description="velocities and gradients, recomputation and reference too")
     evaluation_an_image: int = Field(description="one image of an evaluation")
 

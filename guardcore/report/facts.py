@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guardcore.report.read import RecordedRun
+from guardcore.report.windows import trained_steps
 from guardcore.report.words import (
     component,
     duration,
@@ -21,7 +22,7 @@ def facts(run: RecordedRun) -> dict[str, str]:
     """Return what was run, in the order in which a stranger asks."""
     config, train, rollout = run.config, run.config["train"], run.config["rollout"]
     images = rollout["groups"] * rollout["group_size"]
-    steps = f"{rollout['num_inference_steps']} steps, trained: {_steps(rollout['train_steps'])}"
+    steps = f"{rollout['num_inference_steps']} steps, trained: {trained_steps(rollout['train_steps'])}"
     name = strategy_name(config) if config.get("strategy") else "own words"
     sentence = strategy_sentence({**config, "ratio": run.words})
     found = {
@@ -33,6 +34,7 @@ def facts(run: RecordedRun) -> dict[str, str]:
         f"= {images:,}, {rollout['width']} × {rollout['height']} px; "
         f"{plural(train['updates_per_iteration'], 'update')}, "
         f"learning rate {float(train['learning_rate']):g}",
+        "Refilling": _refilling(run),
         "Prompts": _prompts(config["prompts"]),
         "Penalty": "; ".join(component(spec, "weight") for spec in config.get("penalty") or ()),
         "Seed": str(config.get("seed", "–")),
@@ -59,15 +61,14 @@ def seconds(run: RecordedRun) -> float:
     return sum(run.series("seconds/total").values())
 
 
-def _steps(train_steps: Any) -> str:
-    if isinstance(train_steps, Mapping):
-        first, end = train_steps["from"], train_steps["to"] or "the last"
-        anywhere = f"anywhere from step {first} to {end}, anew in each iteration"
-        where = anywhere if train_steps["choose"] == "random" else f"from step {first}"
-        return f"{train_steps['size']} in a row, {where}"
-    if isinstance(train_steps, str):
-        return "all but the last"
-    return ", ".join(str(step) for step in train_steps)
+def _refilling(run: RecordedRun) -> str:
+    """Return how many prompts an iteration made up for."""
+    rounds, refilled = run.config["rollout"].get("refill", 0), run.series("rollout/refilled")
+    if not rounds:
+        return ""
+    mean = sum(refilled.values()) / len(refilled) if refilled else 0.0
+    limit = f"at most {plural(rounds, 'round')}"
+    return f"{mean:.3g} prompts an iteration made up for groups of one score; {limit}"
 
 
 def _prompts(prompts: Mapping[str, Any]) -> str:

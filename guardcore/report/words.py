@@ -89,6 +89,11 @@ def number(value: float, scale: float | None = None, sign: str = "-") -> str:
     return f"{value:{sign}.{decimals}f}".replace("-", "−")
 
 
+def in_full(spec: Mapping[str, Any]) -> str:
+    """Return a component with its options."""
+    return _word(spec)
+
+
 def _word(spec: Mapping[str, Any]) -> str:
     aside = ("use", "weight", *_saying_nothing(spec))
     options = {key: value for key, value in spec.items() if key not in aside and value is not None}

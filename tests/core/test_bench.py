@@ -8,13 +8,12 @@ import torch
 
 from guardcore import GuardcoreError
 from guardcore.bench.comparison import changes, differences
-from guardcore.bench.loops import Loops, WaitingClock
+from guardcore.bench.loops import Loops, WaitingClock, resized
 from guardcore.bench.measure import iterations, measure
 from guardcore.bench.result import Result
 from guardcore.bench.scaling import variants
 from guardcore.binding import bind
 from guardcore.layers import parse_config
-from guardcore.plan import trained_steps
 from guardcore.run import prepared
 from runs import Spy
 from toy import Brightness, RewardOptions, ToyOptions, toy_host, toy_tree
@@ -172,21 +171,29 @@ def test_the_scaling_has_three_rows_a_setting_with_the_config_in_the_middle(meas
 
 
 def test_a_variant_keeps_as_many_trained_steps_as_its_schedule_has():
-    rollout = parse_config(
-        toy_tree(rollout={"num_inference_steps": 8, "train_steps": [1, 2, 5, 6]})
-    )
-    found = {
-        changed.num_inference_steps: list(trained_steps(changed, 0, 1))
-        for setting, changed in variants(rollout.rollout, 0)
-        if setting == "num_inference_steps"
-    }
+    with loops(rollout={"num_inference_steps": 8, "train_steps": [1, 2, 5, 6]}) as (_, run):
+        found = {
+            changed.num_inference_steps: resized(run.steps, changed.num_inference_steps - 1, 0).at(
+                0, 1
+            )
+            for setting, changed in variants(run.config.rollout)
+            if setting == "num_inference_steps"
+        }
     assert found == {4: [0, 1, 2], 16: [0, 1, 2, 3]}
+
+
+def test_a_variant_of_a_run_that_trains_every_step_trains_every_step():
+    with loops(rollout={"num_inference_steps": 8}) as (_, run):
+        assert [resized(run.steps, steps, 0).at(0, 1) for steps in (3, 15)] == [
+            list(range(3)),
+            list(range(15)),
+        ]
 
 
 def test_what_cannot_be_smaller_has_no_smaller_variant():
     least = {"batch_size": 1, "num_inference_steps": 2, "group_size": 2}
     rollout = parse_config(toy_tree(rollout=least)).rollout
-    assert [setting for setting, _ in variants(rollout, 0)] == list(least)
+    assert [setting for setting, _ in variants(rollout)] == list(least)
 
 
 def test_every_iteration_is_told_of():

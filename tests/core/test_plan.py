@@ -1,13 +1,11 @@
 """What an iteration will do, for every geometry."""
 
-from collections import Counter
+from itertools import islice
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardcore.config import Rollout
-from guardcore.plan import draw_prompts, micro_batches, shares, trained_steps
+from guardcore.plan import draw_prompts, micro_batches, refill_prompts, shares
 
 SIZES = st.integers(1, 60)
 
@@ -59,49 +57,14 @@ def test_an_iterations_prompts_depend_on_nothing_that_came_before(number, groups
     assert draw_prompts(number, groups, 5, iteration) == first
 
 
-def rollout(steps, train_steps):
-    return Rollout(num_inference_steps=steps, train_steps=train_steps)
-
-
-@given(st.integers(2, 30), st.integers(0, 2**31), st.integers(1, 1000))
-def test_all_steps_but_the_last_are_trained_by_default(steps, seed, iteration):
-    assert list(trained_steps(rollout(steps, "all"), seed, iteration)) == list(range(steps - 1))
-
-
-@given(st.sets(st.integers(0, 9), min_size=1), st.randoms())
-def test_a_list_of_steps_is_taken_in_the_order_of_the_schedule(steps, random):
-    given_order = list(steps)
-    random.shuffle(given_order)
-    assert list(trained_steps(rollout(12, given_order), 0, 1)) == sorted(steps)
-
-
-@given(data=st.data(), steps=st.integers(2, 16), choose=st.sampled_from(["fixed", "random"]))
-def test_a_window_lies_inside_its_range_and_before_the_last_step(data, steps, choose):
-    end = data.draw(st.none() | st.integers(1, steps - 1))
-    stop = steps - 1 if end is None else end
-    start = data.draw(st.integers(0, stop - 1))
-    size = data.draw(st.integers(1, stop - start))
-    window = {"size": size, "from": start, "to": end, "choose": choose}
-    settings = rollout(steps, window)
-    for iteration in range(1, 6):
-        chosen = list(trained_steps(settings, 3, iteration))
-        assert chosen == list(range(chosen[0], chosen[0] + size))
-        assert start <= chosen[0]
-        assert chosen[-1] < stop <= steps - 1
-        if choose == "fixed":
-            assert chosen[0] == start
-
-
-def test_a_random_window_begins_everywhere_in_its_range_alike():
-    window = {"size": 2, "from": 1, "to": 6, "choose": "random"}
-    settings = rollout(8, window)
-    starts = Counter(list(trained_steps(settings, 0, i))[0] for i in range(1, 1001))
-    assert set(starts) == {1, 2, 3, 4}
-    # 250 expected of each, standard deviation 14: five of them
-    assert max(abs(count - 250) for count in starts.values()) < 70
-
-
-@pytest.mark.parametrize("choose", ["fixed", "random"])
-def test_a_window_that_fills_its_range_has_one_place(choose):
-    window = {"size": 7, "choose": choose}
-    assert {tuple(trained_steps(rollout(8, window), 0, i)) for i in range(9)} == {tuple(range(7))}
+@given(number=st.integers(1, 12), groups=st.integers(1, 12), seed=st.integers(0, 2**31))
+def test_refilling_begins_with_what_the_iteration_has_not_drawn_and_never_ends(
+    number, groups, seed
+):
+    drawn = draw_prompts(number, groups, seed, 3)
+    fresh = list(islice(refill_prompts(number, drawn, seed, 3), 3 * number))
+    untouched = set(range(number)) - set(drawn)
+    assert set(fresh[: len(untouched)]) == untouched
+    rest = fresh[len(untouched) :]
+    assert sorted(rest[:number]) == list(range(number))
+    assert rest[number : 2 * number] == rest[: len(rest[number : 2 * number])]

@@ -9,7 +9,9 @@ from guardcore import Condition, GuardcoreError, Prompt, Schedule, Transition
 from guardcore.calibration import Calibrator
 from guardcore.errors import CheckpointError
 from guardcore.recording import Tape, find_recording, recorded_iterations
+from guardcore.sampling import Sampled
 from guardcore.trajectory import TakenStep, Trajectory
+from guardcore.weighing import Weighed
 from runs import left_over, rows, run, state, whole
 from toy import ToyBackbone, ToyOptions, toy_host
 
@@ -68,7 +70,9 @@ def played(tmp_path):
         tape.before_update(part, weights)
         seen.append(weights["w"].clone())
         weights["w"].add_(1)
-    tape.write(weights, batches, prompts, rewards, advantages)
+    counted = torch.arange(10) != 4
+    sampled = Sampled(batches, prompts, rewards, torch.zeros(10, 3), counted)
+    tape.write(weights, sampled, Weighed(advantages, counted))
     seen.append(weights["w"])
     return batches, seen, rewards, advantages, find_recording(tmp_path / "recordings")
 
@@ -85,7 +89,8 @@ def test_there_and_back_is_equal_to_the_last_bit(played):
         assert all(torch.equal(one, other) and one.dtype == other.dtype for one, other in pairs)
         for now, then in zip(after.steps, before.steps, strict=True):
             assert (now.precision, now.step.sigma_max) == (torch.bfloat16, then.step.sigma_max)
-    assert torch.equal(recording.advantages, advantages)
+    assert torch.equal(recording.weighed.advantages, advantages)
+    assert recording.weighed.counted.tolist() == [True] * 4 + [False] + [True] * 5
     assert torch.equal(recording.rewards["a/b"], rewards["a/b"])
     assert recording.prompts[3] == Prompt("3 circles", {"count": 3, "at": [1, 2]})
     found = [recording.weights(update)["w"] for update in (1, 2, 3)]

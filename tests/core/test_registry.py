@@ -12,10 +12,10 @@ def registry():
     return toy_host().registry
 
 
-def test_there_are_ten_kinds_and_each_has_a_hook():
+def test_there_are_eleven_kinds_and_each_has_a_hook():
     from guardcore import hookspecs
 
-    assert len(set(KINDS)) == 10
+    assert len(set(KINDS)) == 11
     hooks = {name for name in vars(hookspecs) if name.startswith("guardcore_register_")}
     assert {registration_hook(kind) for kind in KINDS} == hooks
 

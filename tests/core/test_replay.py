@@ -102,7 +102,7 @@ def test_a_candidate_agrees_with_a_real_update_under_it(tmp_path, strategy):
         learner = Learner(made.backbone.trainable(), config.train)
         made.backbone.target.data.copy_(recording.weights(2)["target"])
         batches = [recording.trajectory(n, torch.device("cpu")) for n in recording.updates[1]]
-        done = update(made, learner, batches, recording.advantages, first=False, by_step=True)
+        done = update(made, learner, batches, recording.weighed, first=False, by_step=True)
     expected = done.figures.rows(3, 2)
     found = again(tmp_path, strategies=[strategy]).candidates[strategy].rows
     assert sum(row["clip_low"] + row["clip_high"] for row in found) > 0
