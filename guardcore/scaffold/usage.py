@@ -16,11 +16,13 @@ class Example:
         noun: The kind in one word: what its class or factory is called after the name.
         does: What it is, after "a GuardCore reward:".
         train: The arguments of ``guardcore train``, with ``your-name`` for its name.
+        iterations: How many show it at work.
     """
 
     noun: str
     does: str
     train: tuple[str, ...]
+    iterations: int = 1
 
 
 EXAMPLES = {
@@ -60,7 +62,10 @@ EXAMPLES = {
         ("--set", "penalty=[{use: your-name, weight: 0.1}]"),
     ),
     "strategy": Example(
-        "strategy", "GRPO-Guard with an even gradient", ("--strategy", "your-name")
+        "strategy",
+        "GRPO-Guard with an even gradient",
+        ("--strategy", "your-name"),
+        iterations=3,  # two to measure the clip range, one with it
     ),
     "tracker": Example(
         "tracker", "a line for every new record", ("--set", "tracker=[console, your-name]")
@@ -69,11 +74,12 @@ EXAMPLES = {
 
 
 def train_command(kind: str, name: str) -> str:
-    """Return the command that trains the embedded model for an iteration with the example.
+    """Return the command that trains the embedded model with the example, for as short as can be.
 
     Raises:
         GuardcoreError: There is no such kind.
     """
     example = EXAMPLES[check_kind(kind)]
     named = [argument.replace("your-name", name) for argument in example.train]
-    return shlex.join(["guardcore", "train", *named, "--set", "train.iterations=1"])
+    short = ["--set", f"train.iterations={example.iterations}"]
+    return shlex.join(["guardcore", "train", *named, *short])

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from guardcore import Advantage, Options, Registrar, hookimpl
+from pydantic import Field
 
 if TYPE_CHECKING:
     from torch import Tensor

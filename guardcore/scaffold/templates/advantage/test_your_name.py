@@ -1,7 +1,6 @@
 """The contract, and two groups by hand."""
 
 import torch
-
 from guardcore.testing import check_advantage
 
 from guardcore_your_name import YourNameOptions, your_name_advantage

@@ -17,9 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from guardcore import Condition, Options, Prompt, Registrar, Schedule, hookimpl, per_row
+from pydantic import Field
 
 if TYPE_CHECKING:  # torch is imported where it is used, so that listing plugins stays quick
     from torch import Tensor

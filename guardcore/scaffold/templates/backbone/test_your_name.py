@@ -1,7 +1,6 @@
 """The contract, and the flow's known end."""
 
 import torch
-
 from guardcore import Prompt, ode_step
 from guardcore.testing import check_backbone
 

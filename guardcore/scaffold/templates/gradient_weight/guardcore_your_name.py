@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from guardcore import GradientWeight, Options, Registrar, StepContext, hookimpl
+from pydantic import Field
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import torch
-
 from guardcore import Schedule
 from guardcore.testing import check_gradient_weight, step_context
 

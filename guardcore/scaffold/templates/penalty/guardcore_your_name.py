@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from guardcore import Options, Penalty, Registrar, StepContext, hookimpl, promote
+from pydantic import Field
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import torch
-
 from guardcore.testing import check_penalty, step_context
 
 from guardcore_your_name import YourNameOptions, your_name_penalty

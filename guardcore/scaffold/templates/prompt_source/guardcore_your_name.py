@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field
-
 from guardcore import Options, Prompt, Registrar, hookimpl
+from pydantic import Field
 
 COUNTS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 COLOURS = ("red", "green", "blue")

@@ -1,7 +1,6 @@
 """The contract, and what a prompt asks for."""
 
 import pytest
-
 from guardcore.testing import check_prompt_source
 
 from guardcore_your_name import YourNameOptions, your_name_source

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pydantic import Field
-
 from guardcore import Options, RatioTerms, RatioTransform, Registrar, StepContext, hookimpl
+from pydantic import Field
 
 
 class YourNameOptions(Options):

@@ -3,7 +3,6 @@
 import math
 
 import torch
-
 from guardcore import RatioTerms
 from guardcore.testing import check_ratio_transform, step_context
 

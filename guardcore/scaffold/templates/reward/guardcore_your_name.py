@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from guardcore import Options, Prompt, Registrar, Reward, hookimpl
+from pydantic import Field
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,7 +1,6 @@
 """The contract, and known images with known scores."""
 
 import torch
-
 from guardcore import Prompt
 from guardcore.testing import check_reward
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from guardcore import Options, Registrar, Sampler, Step, Transition, hookimpl, per_row
+from pydantic import Field
 
 if TYPE_CHECKING:
     from torch import Tensor

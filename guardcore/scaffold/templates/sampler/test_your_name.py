@@ -1,7 +1,6 @@
 """The contract, and one step by hand."""
 
 import torch
-
 from guardcore import Sampler, Schedule
 from guardcore.testing import check_sampler
 

@@ -1,7 +1,6 @@
 """The contract, and the gradient that the sentence is for."""
 
 import torch
-
 from guardcore import RatioTerms, create, log_ratio, per_row, surrogate
 from guardcore.testing import check_strategy, step_context
 

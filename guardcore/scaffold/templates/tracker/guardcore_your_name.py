@@ -10,9 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from guardcore import Options, Registrar, Tracker, hookimpl
+from pydantic import Field
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,7 +1,6 @@
 """The contract, and what is said of four iterations."""
 
 import pytest
-
 from guardcore.testing import check_tracker
 
 from guardcore_your_name import YourNameOptions, your_name_tracker

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from guardcore import Options, Registrar, Window, hookimpl
+from pydantic import Field
 
 if TYPE_CHECKING:
     from torch import Generator

@@ -1,7 +1,6 @@
 """The contract, and how often each step's turn comes."""
 
 import torch
-
 from guardcore.testing import check_window
 
 from guardcore_your_name import YourNameOptions, your_name_window
