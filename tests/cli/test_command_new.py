@@ -54,7 +54,7 @@ def test_new_refuses_in_one_line(guardcore, tmp_path, arguments, said):
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
-def test_without_git_the_authors_are_the_packages(guardcore, tmp_path, monkeypatch):
+def test_without_an_author_the_licence_names_the_packages_own(guardcore, tmp_path):
     done = guardcore("plugins", "new", "reward", "late", "--author", "")
     assert done.code == 0
     licence = (tmp_path / "guardcore-late" / "LICENSE").read_text()

@@ -1,4 +1,4 @@
-"""The contract, and what is said of four iterations."""
+"""The contract, and what is said of five iterations."""
 
 import pytest
 from guardcore.testing import check_tracker
@@ -12,7 +12,7 @@ def test_it_keeps_the_contract() -> None:
 
 def test_a_line_for_every_record_and_for_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     tracker = your_name_tracker(YourNameOptions())
-    for step, score in enumerate([0.25, 0.125, float("nan"), 0.5]):
+    for step, score in enumerate([0.25, 0.125, float("nan"), 0.5, 0.5]):
         tracker.metrics(step, {"eval/geneval": score, "loss": float(step)})
     said = capsys.readouterr()
     assert said.out == ""
