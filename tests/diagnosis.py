@@ -2,9 +2,7 @@
 
 from guardcore.doctor import CHECKS, examine
 
-QUICK = {
-    name: check for name, check in CHECKS.items() if name not in ("slow-import", "contract")
-}
+QUICK = {name: check for name, check in CHECKS.items() if name not in ("slow-import", "contract")}
 
 
 def findings(*names):

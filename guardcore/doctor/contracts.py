@@ -50,17 +50,17 @@ def _finding(entry: Registered) -> Finding | None:
 
 
 def _unchecked(entry: Registered, reason: str) -> Finding | None:
-    """Return what is to be said of a third party's component that cannot be built here."""
+    """Return what is to be said of a third party's component that cannot be checked here."""
     if entry.origin.distribution == BUILTIN:  # an extra or a model that nobody has asked for
         return None
-    reason = f"its {entry.kind} {entry.name!r} cannot be built here: {reason}"
+    reason = f"its {entry.kind} {entry.name!r} cannot be checked here: {reason}"
     remedy = "give what is missing, or check it in its author's tests"
     return about_plugin(UNCHECKED, "warning", entry.origin, reason, remedy)
 
 
 def _interrupted(left: Sequence[Registered]) -> Iterator[Finding]:
     first, *others = left
-    more = f", and {len(others)} more after it" if others else ""
+    more = f", and {len(others)} after it" if others else ""
     reason = f"interrupted while its {first.kind} {first.name!r} was checked{more}"
     remedy = "'--no-contracts' leaves the contracts out"
     yield about_plugin(UNCHECKED, "warning", first.origin, reason, remedy)

@@ -25,6 +25,7 @@ METHODS = (
     "load_adapter",
 )
 
+
 def check_backbone(
     backbone: Backbone, *, height: int = 64, width: int = 64, name: str | None = None
 ) -> None:

@@ -58,7 +58,9 @@ def velocity_like_latents(probe: Probe) -> None:
     x = probe.x.clone()
     velocity = probe.velocity()
     if velocity.shape != x.shape:
-        raise BrokenError(f"expected {list(x.shape)} as the latents, received {list(velocity.shape)}")
+        raise BrokenError(
+            f"expected {list(x.shape)} as the latents, received {list(velocity.shape)}"
+        )
     if not velocity.is_floating_point() or not velocity.isfinite().all():
         raise BrokenError(f"expected finite floating-point numbers, received {velocity.dtype}")
     probe.same(x, probe.x, "the latents, changed in place")

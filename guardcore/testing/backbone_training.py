@@ -61,7 +61,7 @@ def _gradients(probe: Probe, parameters: Mapping[str, Parameter]) -> dict[str, T
         velocity = probe.backbone.velocity(probe.x, probe.sigma, probe.condition)
         if not velocity.requires_grad:
             raise BrokenError("the velocity does not depend on what is trained: detached")
-        velocity.float().square().mean().backward()
+        torch.autograd.backward(velocity.float().square().mean())
     return {name: p.grad for name, p in parameters.items() if p.grad is not None}
 
 

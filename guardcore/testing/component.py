@@ -1,4 +1,4 @@
-"""The check of a component by its name: built as a run would build it, then tried on its kind's laws.
+"""The check of a component by its name: built as a run builds it, then tried on its kind's laws.
 
 Heavy modules are imported when there is something to check.
 """
@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from guardcore.bound import validate_options
@@ -82,7 +83,7 @@ def aside() -> Iterator[None]:
 
     So nothing of it is seen or left behind where a whole installation is checked.
     """
-    here = os.getcwd()
+    here = Path.cwd()
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         contextlib.redirect_stdout(StringIO()),
@@ -110,7 +111,9 @@ def _built(entry: Registered, options: Mapping[str, Any]) -> object:
         from guardcore.testing.law import ContractError, label
 
         reason = f"its factory raised {type(error).__name__}: {error}"
-        raise ContractError("built", label(entry.kind.replace("_", " "), None, entry.qualified), reason) from error
+        raise ContractError(
+            "built", label(entry.kind.replace("_", " "), None, entry.qualified), reason
+        ) from error
 
 
 def _validated(entry: Registered, options: Mapping[str, Any]) -> Options:

@@ -67,7 +67,9 @@ EXTREME: Mapping[str, Drawing] = {
     "grey": _flat(0.5),
     "red": lambda y, x: torch.stack([torch.ones_like(y), torch.zeros_like(y), torch.zeros_like(y)]),
     "noise": _noisy,
-    "checkerboard": lambda y, x: (torch.arange(y.numel()).reshape(y.shape) % 2).expand(3, -1, -1).float(),
+    "checkerboard": lambda y, x: (
+        (torch.arange(y.numel()).reshape(y.shape) % 2).expand(3, -1, -1).float()
+    ),
     "between bytes": _between_bytes,
 }
 """What a model draws before it has learnt, or after it has come apart."""

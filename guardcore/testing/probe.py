@@ -84,7 +84,9 @@ class Probe:
     def same(self, first: Tensor, second: Tensor, what: str) -> None:
         """Refuse tensors that differ in a bit."""
         if not torch.equal(first, second):
-            raise BrokenError(f"{what}: expected the same to the bit, differs by {_gap(first, second):.1e}")
+            raise BrokenError(
+                f"{what}: expected the same to the bit, differs by {_gap(first, second):.1e}"
+            )
 
     @contextlib.contextmanager
     def moved(self) -> Iterator[Tensor]:
@@ -115,7 +117,7 @@ class Probe:
         for place, parameter in enumerate(self.backbone.trainable().values()):
             size = parameter.square().mean().sqrt().item() or 1.0
             drawn = noise.draw(parameter.shape, 0, 0, purpose, [place])[0]
-            parameter += (share * size * drawn).to(parameter)
+            parameter.add_((share * size * drawn).to(parameter))
 
 
 def _gap(first: Tensor, second: Tensor) -> float:

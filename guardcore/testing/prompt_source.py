@@ -11,8 +11,8 @@ from hypothesis.strategies import integers
 
 from guardcore.components import PromptSource
 from guardcore.prompt import Prompt
-from guardcore.testing.methods import has_methods
 from guardcore.testing.law import BrokenError, hold, label, once
+from guardcore.testing.methods import has_methods
 
 
 def check_prompt_source(source: PromptSource, *, name: str | None = None) -> None:

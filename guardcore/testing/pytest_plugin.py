@@ -6,6 +6,7 @@ GuardCore before the option is given.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +28,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let no judge's default model be downloaded; HF_HUB_OFFLINE=0 does."""
+    if config.getoption(OPTION):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
 @pytest.hookimpl(tryfirst=True)  # before -k and -m choose
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
     """Add the components, also where the project has no tests of its own."""
     if session.config.getoption(OPTION):
-        items += Contracts.from_parent(session, name="guardcore-contracts").collect()
+        name = "guardcore-contracts"
+        items += Contracts.from_parent(session, name=name, nodeid=name).collect()
 
 
 class Contracts(pytest.Collector):

@@ -16,9 +16,10 @@ from guardcore.testing.shared_laws import (
     expect_pure,
     expect_rows,
     expect_rows_independent,
+    expect_rows_shape,
     gradient_of,
 )
-from guardcore.testing.trees import take
+from guardcore.testing.trees import take, tensors
 
 FINE = 2e-8
 """A hundredth of the narrowest clip range: float32 near a ratio of 1 has steps of 6e-8."""
@@ -37,6 +38,7 @@ def check_ratio_transform(transform: RatioTransform, *, name: str | None = None)
         pure,
         unchanged_without_change,
         bounds_in_order,
+        bounds_never_widen,
         rows_independent,
         gradient_flows,
         precise,
@@ -45,18 +47,20 @@ def check_ratio_transform(transform: RatioTransform, *, name: str | None = None)
 
 
 def one_number_a_row(transform: RatioTransform, case: TermsCase) -> None:
-    """It returns ``RatioTerms`` whose log-ratio and bounds are ``[B]``."""
+    """It returns ``RatioTerms`` of ``[B]`` each; log-ratio and bounds are numbers."""
     context = case.at.context()
     result: object = transform(case.terms(context), context)
     if not isinstance(result, RatioTerms):
         raise BrokenError(f"must return RatioTerms, received {type(result).__name__}")
-    for part, values in _parts(result).items():
+    for part, values in _numbers(result).items():
         expect_rows(values, len(case.at.steps), part)
+    for part, values in tensors(result).items():
+        expect_rows_shape(values, len(case.at.steps), part)
 
 
 def dtype_kept(transform: RatioTransform, case: TermsCase) -> None:
     """Log-ratio and bounds stay float64: 1 + 2e-6 is 17 float32 steps above 1."""
-    for part, values in _parts(_result(transform, case)).items():
+    for part, values in _numbers(_result(transform, case)).items():
         if values.dtype != torch.float64:
             raise BrokenError(f"{part} came as float64 and left as {values.dtype}")
 
@@ -93,6 +97,17 @@ def bounds_in_order(transform: RatioTransform, case: TermsCase) -> None:
     for row, (low, high) in enumerate(zip(terms.low.tolist(), terms.high.tolist(), strict=True)):
         if low > high:
             raise BrokenError(f"low must not be above high, row {row} has [{low}, {high}]")
+
+
+def bounds_never_widen(transform: RatioTransform, case: TermsCase) -> None:
+    """Bounds that earlier words have set are passed on, or narrowed."""
+    terms = _result(transform, case)
+    for row, (low, high) in enumerate(zip(terms.low.tolist(), terms.high.tolist(), strict=True)):
+        if low < case.low - NOTHING or high > case.high + NOTHING:
+            raise BrokenError(
+                f"row {row} came with the bounds [{case.low}, {case.high}] and left with "
+                f"[{low}, {high}]: pass on what you do not change, by dataclasses.replace"
+            )
 
 
 def rows_independent(transform: RatioTransform, case: TermsCase) -> None:
@@ -144,7 +159,7 @@ def _result(transform: RatioTransform, case: TermsCase) -> RatioTerms:
     return transform(case.terms(context), context)
 
 
-def _parts(terms: RatioTerms) -> dict[str, Tensor]:
+def _numbers(terms: RatioTerms) -> dict[str, Tensor]:
     return {"log_ratio": terms.log_ratio, "low": terms.low, "high": terms.high}
 
 

@@ -27,19 +27,32 @@ def expect_rows(values: object, rows: int, what: str) -> Tensor:
     """Return ``values`` if they are a floating tensor ``[rows]`` of at least float32."""
     if not isinstance(values, Tensor):
         raise BrokenError(f"{what} must be a tensor [{rows}], received {type(values).__name__}")
-    if values.shape != (rows,):
-        raise BrokenError(f"{what} must be [B] = [{rows}], received {list(values.shape)}")
+    expect_rows_shape(values, rows, what)
     if not values.is_floating_point() or values.element_size() < 4:
         raise BrokenError(f"{what} must be float32 or float64, received {values.dtype}")
     return values
 
 
+def expect_rows_shape(values: Tensor, rows: int, what: str) -> None:
+    """A number a row is ``[rows]``: not a scalar, and not shaped for latents."""
+    if values.shape != (rows,):
+        raise BrokenError(f"{what} must be [B] = [{rows}], received {list(values.shape)}")
+
+
+def shown(values: Tensor) -> str:
+    """Return numbers as an error says them: seven digits, and of many the first six."""
+    numbers = [f"{value:.7g}" for value in values.detach().flatten()[:6].tolist()]
+    if values.ndim == 0:
+        return numbers[0]
+    return f"[{', '.join(numbers)}{', …' if values.numel() > 6 else ''}]"
+
+
 def expect_finite(values: Tensor, what: str) -> None:
     """Name the first row that isn't finite."""
-    wrong = (~values.isfinite()).flatten(1).any(1) if values.ndim > 1 else ~values.isfinite()
+    wrong = ~values.isfinite().reshape(len(values), -1).all(1)
     if wrong.any():
         row = int(wrong.nonzero()[0])
-        raise BrokenError(f"{what} must be finite, row {row} is {values[row].tolist()}")
+        raise BrokenError(f"{what} must be finite, row {row} is {shown(values[row])}")
 
 
 def expect_pure(
@@ -55,7 +68,7 @@ def expect_pure(
     for path, value in first.items():
         if not torch.equal(value, second[path]):
             raise BrokenError(
-                f"the same call gave {value.tolist()}, then {second[path].tolist()}: "
+                f"the same call gave {shown(value)}, then {shown(second[path])}: "
                 "it keeps state, or draws at random"
             )
 
@@ -75,16 +88,16 @@ def expect_rows_independent(
     for batch in _other_batches(rows):
         part = _kept(call(*take(arguments, batch).values()))
         for path, values in whole.items():
-            expected, received = values[batch], part[path]
-            largest = expected.flatten(1).abs().amax(1) if values.ndim > 1 else expected.abs()
+            expected, received = values[batch].double(), part[path].double()
+            largest = expected.abs().reshape(len(batch), -1).amax(1)
             slack = ROUNDING * (largest if size is None else largest + size[batch]) + 1e-12
             slack = slack.reshape(-1, *(1,) * (values.ndim - 1))
             wrong = ((received - expected).abs() > slack) & (received != expected)
             if wrong.any():
                 place = int(wrong.nonzero()[0][0])
                 raise BrokenError(
-                    f"{_named(path)}row {batch[place]} is {expected[place].tolist()} in the batch "
-                    f"{list(range(rows))} and {received[place].tolist()} in the batch {batch}"
+                    f"{_named(path)}row {batch[place]} is {shown(expected[place])} in the batch "
+                    f"{list(range(rows))} and {shown(received[place])} in the batch {batch}"
                 )
 
 
@@ -100,7 +113,7 @@ def gradient_of(values: Tensor, leaf: Tensor, what: str) -> Tensor:
 
 def expect_gradient(gradient: Tensor, what: str) -> None:
     """Every row of ``gradient [B, …]`` has something in it."""
-    dead = (gradient == 0).flatten(1).all(1)
+    dead = (gradient == 0).reshape(len(gradient), -1).all(1)
     if dead.any():
         row = int(dead.nonzero()[0])
         raise BrokenError(f"{what} has no gradient in the new velocity in row {row}")

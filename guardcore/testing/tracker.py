@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from guardcore.components import Tracker
-from guardcore.testing.methods import closed_after, has_methods
 from guardcore.testing.law import BrokenError, label, once
+from guardcore.testing.methods import closed_after, has_methods
 from guardcore.testing.pictures import DRAWN, Batch
 
 FIGURES = {

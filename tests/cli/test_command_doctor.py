@@ -1,4 +1,4 @@
-"""``guardcore plugins doctor``: a dozen unruly plugins, each named, none in anybody's way."""
+"""``guardcore plugins doctor``: unruly plugins, each named, none in anybody's way."""
 
 import json
 import os
@@ -9,6 +9,40 @@ import sys
 import pytest
 
 from stranger import install, plugin
+
+LAWLESS = {
+    "impure": (
+        "pure",
+        "calls.append(1); return replace(terms, log_ratio=terms.log_ratio * len(calls))",
+    ),
+    "coupled": (
+        "rows-independent",
+        "return replace(terms, log_ratio=terms.log_ratio + context.bias.mean())",
+    ),
+    "misshapen": ("one-number-a-row", "return replace(terms, log_ratio=terms.log_ratio[:, None])"),
+    "undefined": ("finite", "return replace(terms, log_ratio=terms.log_ratio / 0)"),
+}
+"""Words that load, and break a law: its name, and how."""
+
+
+def word(name, code):
+    """A ratio transform ``name`` whose body is ``code``."""
+    return f"""
+from dataclasses import replace
+from guardcore import Options, hookimpl
+
+def word(options: Options):
+    "A stranger's word."
+    calls = []
+    def transform(terms, context):
+        {code}
+    return transform
+
+@hookimpl
+def guardcore_register_ratio_transforms(register):
+    register("{name}", word)
+"""
+
 
 UNRULY = {
     "broken": ("import", {"broken_words": "import no_such_module"}, {}),
@@ -33,6 +67,10 @@ UNRULY = {
         {"slow_words": plugin("slow") + "\nimport time; time.sleep(0.7)\n"},
         {},
     ),
+    **{
+        name: ("contract", {f"{name}_words": word(name, code)}, {})
+        for name, (_, code) in LAWLESS.items()
+    },
 }
 WARNINGS = {"reserved-name", "clash", "docstring", "slow-import"}
 
@@ -71,7 +109,21 @@ def test_every_unruly_plugin_is_named_with_the_right_reason(guardcore, unruly):
     assert unloaded == {n for n, (c, _, _) in UNRULY.items() if c not in WARNINGS} - {
         "needy",
         "silent",
+        *LAWLESS,
     }
+
+
+def test_a_lawless_word_is_told_which_law_it_breaks(guardcore, unruly):
+    done = guardcore("plugins", "doctor", *LAWLESS, "--json")
+    laws = {row["distribution"]: row["reason"] for row in json.loads(done.out)["findings"]}
+    for name, (law, _) in LAWLESS.items():
+        assert f"ratio transform '{name}:{name}' breaks the law '{law}'" in laws[name]
+
+
+def test_contracts_can_be_left_out(guardcore, unruly):
+    done = guardcore("plugins", "doctor", *LAWLESS, "--no-contracts")
+    assert done.code == 0
+    assert done.out == "4 plugins, 4 components: no finding\n"
 
 
 def test_no_unruly_plugin_changes_what_does_not_name_it(guardcore, unruly):
@@ -110,10 +162,16 @@ def test_warnings_alone_exit_with_0(guardcore, strange):
 
 
 def test_a_sound_installation_is_told_so_in_a_line(guardcore):
-    done = guardcore("plugins", "doctor", "guardcore")
+    done = guardcore("plugins", "doctor", "guardcore", "--no-contracts")
     assert (done.code, done.err) == (0, "")
     assert re.fullmatch(r"\d+ plugins, \d+ components: no finding\n", done.out)
-    report = json.loads(guardcore("plugins", "doctor", "guardcore", "--json").out)
+
+
+@pytest.mark.slow  # a minute; tests/core/contracts has them one by one
+def test_our_own_built_ins_keep_their_contracts(guardcore):
+    done = guardcore("plugins", "doctor", "guardcore", "--json")
+    assert (done.code, done.err) == (0, "")
+    report = json.loads(done.out)
     assert report["ok"] is True
     assert report["findings"] == []
 

@@ -141,7 +141,7 @@ def test_one_micro_batch_is_judged_by_the_reward_that_the_run_has(registry):
     assert judge.closed == 1
     images = [images for images, _ in judge.asked[-4:]]  # the first is not counted
     assert all(torch.equal(images[0], other) for other in images)
-    assert images[0].shape == (4, 3, 2, 2)
+    assert images[0].shape == (4, 3, 16, 16)
     assert judge.asked[-1][1] == ["w", "ww", "www", "wwww"]
     assert row.seconds >= 0.01
 

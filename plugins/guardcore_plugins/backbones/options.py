@@ -52,6 +52,7 @@ class SD3Options(ModelOptions):
     model: str = Field(
         description="Directory or hub name (owner/name) of a StableDiffusion3Pipeline; "
         "'tiny-sd3' is the embedded model.",
+        examples=["tiny-sd3"],
     )
     guidance_scale: float = Field(
         default=4.5,
@@ -82,6 +83,7 @@ class FluxOptions(ModelOptions):
     model: str = Field(
         description="Directory or hub name (owner/name) of a FluxPipeline; "
         "'tiny-flux' is the embedded model.",
+        examples=["tiny-flux"],
     )
     guidance_scale: float = Field(
         default=3.5,

@@ -64,8 +64,9 @@ class ClipScorer:
         return functional.cosine_similarity(seen.double(), said.double())
 
     def close(self) -> None:
-        """Let go of the model and its memory; there are no scores afterwards."""
-        del self._model, self._texts
+        """Let go of the model and its memory, once; there are no scores afterwards."""
+        self.__dict__.pop("_model", None)
+        self.__dict__.pop("_texts", None)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
