@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from hypothesis import strategies as st
+from torch import Tensor
 
 from guardcore.ratio import RatioTerms, StepContext, log_ratio
 from guardcore.registry import create
@@ -72,7 +73,12 @@ class TermsCase:
 
     def terms(self, context: StepContext) -> RatioTerms:
         """Return what the word is given beside ``context``."""
-        return RatioTerms(log_ratio(context), self.low, self.high)
+        return self.around(log_ratio(context))
+
+    def around(self, values: Tensor) -> RatioTerms:
+        """Return log-ratios ``values [B]`` with the bounds."""
+        low, high = (torch.full_like(values, bound).detach() for bound in (self.low, self.high))
+        return RatioTerms(values, low, high)
 
     def __repr__(self) -> str:
         """Return both as calls; a chain's first word sees no bounds."""

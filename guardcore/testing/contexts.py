@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
@@ -61,12 +60,11 @@ def step_context(
         noise.draw(shape, seed, 0, what, range(rows)).to(wide)
         for what in ("x", "velocity", "moved", "away", "drawn")
     )
-    first, new, anchor = (
-        v.to(dtype).to(wide) for v in (velocity, velocity + change * moved, velocity + change * away)
-    )
+    velocities = (velocity, velocity + change * moved, velocity + change * away)
+    first, new, anchor = (values.to(dtype).to(wide) for values in velocities)
     new.requires_grad_()
     old = sampler.transition(first, x, step)
-    context = StepContext(
+    return StepContext(
         step=step,
         old=old,
         new=sampler.transition(new, x, step),
@@ -74,9 +72,6 @@ def step_context(
         reduction=reduction,
         advantage=noise.draw((), seed, 0, "advantage", range(rows)),
         velocity=new,
-    )
-    return replace(
-        context,
         reference=sampler.transition(anchor, x, step),
         reference_velocity=anchor,
     )

@@ -37,7 +37,7 @@ def positive(weight: GradientWeight, case: StepCase) -> None:
     """It is above 0: a weight neither turns a gradient round nor takes it away."""
     for row, value in enumerate(weight(case.context()).tolist()):
         if value <= 0:
-            raise BrokenError(f"the weight must be positive, row {row} is {value}")
+            raise BrokenError(f"the weight must be positive, row {row} is {value:.7g}")
 
 
 def pure(weight: GradientWeight, case: StepCase) -> None:

@@ -64,6 +64,7 @@ def hold_each(
     Raises:
         ContractError: One is broken.
     """
+    __tracebackhide__ = True
     tried = {law.__name__.replace("_", "-"): partial(law, component) for law in laws}
     broken: set[str] = set()
     _on_each(cases, tries, lambda case: broken.update(_breaks(tried, case)))
@@ -84,10 +85,14 @@ def hold(
     Raises:
         ContractError: One raised ``BrokenError``, or anything else.
     """
+    __tracebackhide__ = True
     try:
         _on_each(cases, tries, lambda case: _try(law, who, case, check))
     except Flaky as error:
         raise ContractError(law, who, UNSTEADY) from error
+    except ContractError as error:  # without hypothesis' frames, and its own words on the case
+        error.__notes__ = []
+        raise error.with_traceback(None) from error.__cause__
 
 
 def _on_each(cases: SearchStrategy[Case], tries: int, check: Callable[[Case], None]) -> None:
@@ -122,10 +127,12 @@ def once(law: str, who: str, check: Callable[[], None]) -> None:
     Raises:
         ContractError: It raised ``BrokenError``, or anything else.
     """
+    __tracebackhide__ = True
     _try(law, who, None, lambda _: check())
 
 
 def _try(law: str, who: str, case: Case, check: Callable[[Case], None]) -> None:
+    __tracebackhide__ = True
     shown = "" if case is None else repr(case)
     try:
         check(case)

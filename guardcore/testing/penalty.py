@@ -61,14 +61,14 @@ def nothing_at_the_reference(penalty: Penalty, case: StepCase) -> None:
     """Where the new weights are the reference's, it is 0."""
     for row, value in enumerate(penalty(_at_the_reference(case.context())).tolist()):
         if abs(value) > NOTHING:
-            raise BrokenError(f"at the reference the penalty must be 0, row {row} is {value}")
+            raise BrokenError(f"at the reference the penalty must be 0, row {row} is {value:.3g}")
 
 
 def never_negative(penalty: Penalty, case: StepCase) -> None:
     """It is never below 0, but for the rounding of numbers of order 1."""
     for row, value in enumerate(penalty(case.context()).tolist()):
         if value < -1e-7:
-            raise BrokenError(f"the penalty must not be negative, row {row} is {value}")
+            raise BrokenError(f"the penalty must not be negative, row {row} is {value:.3g}")
 
 
 def rows_independent(penalty: Penalty, case: StepCase) -> None:

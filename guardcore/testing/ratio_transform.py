@@ -10,6 +10,7 @@ from guardcore.ratio import RatioTerms, StepContext, surrogate
 from guardcore.testing.cases import TermsCase, terms_cases
 from guardcore.testing.law import BrokenError, hold_each, label
 from guardcore.testing.shared_laws import (
+    AT_ZERO,
     NOTHING,
     expect_finite,
     expect_gradient,
@@ -62,7 +63,7 @@ def dtype_kept(transform: RatioTransform, case: TermsCase) -> None:
     """Log-ratio and bounds stay float64: 1 + 2e-6 is 17 float32 steps above 1."""
     for part, values in _numbers(_result(transform, case)).items():
         if values.dtype != torch.float64:
-            raise BrokenError(f"{part} came as float64 and left as {values.dtype}")
+            raise BrokenError(f"{part} came as torch.float64 and left as {values.dtype}")
 
 
 def finite(transform: RatioTransform, case: TermsCase) -> None:
@@ -76,7 +77,8 @@ def finite(transform: RatioTransform, case: TermsCase) -> None:
 
 def pure(transform: RatioTransform, case: TermsCase) -> None:
     """Terms and context are left alone, and the same call gives the same."""
-    expect_pure(transform, _arguments(case))
+    context = case.at.context()
+    expect_pure(transform, {"terms": case.terms(context), "context": context})
 
 
 def unchanged_without_change(transform: RatioTransform, case: TermsCase) -> None:
@@ -86,9 +88,9 @@ def unchanged_without_change(transform: RatioTransform, case: TermsCase) -> None
     for row, value in enumerate(terms.log_ratio.tolist()):
         low, high = float(terms.low[row]), float(terms.high[row])
         if abs(value) > NOTHING:
-            raise BrokenError(f"at d = 0 (change=0) the log-ratio must stay 0, row {row} is {value}")
+            raise BrokenError(f"{AT_ZERO} the log-ratio must stay 0, row {row} is {value:.3g}")
         if not low <= 1 <= high:
-            raise BrokenError(f"at d = 0 (change=0) the bounds must hold 1, row {row} has [{low}, {high}]")
+            raise BrokenError(f"{AT_ZERO} the bounds must hold 1, row {row} has [{low}, {high}]")
 
 
 def bounds_in_order(transform: RatioTransform, case: TermsCase) -> None:
@@ -112,9 +114,11 @@ def bounds_never_widen(transform: RatioTransform, case: TermsCase) -> None:
 
 def rows_independent(transform: RatioTransform, case: TermsCase) -> None:
     """A row gets the same terms in whatever batch it is: nothing is averaged over rows."""
-    arguments = _arguments(case)
+    context = case.at.context()
+    terms = case.terms(context)
     # log r and the bias may cancel, so the rounding of either counts, not of their sum alone
-    size = arguments["terms"].log_ratio.detach().abs()
+    size = terms.log_ratio.detach().abs()
+    arguments = {"terms": terms, "context": context}
     expect_rows_independent(transform, arguments, len(size), size)
 
 
@@ -125,7 +129,8 @@ def gradient_flows(transform: RatioTransform, case: TermsCase) -> None:
     for sign in (advantage, -advantage):
         terms = transform(case.terms(start), start)
         loss = surrogate(terms, sign, advantage).loss
-        expect_gradient(gradient_of(loss, _velocity(start), "the log-ratio"), "at d = 0 (change=0) the loss")
+        gradient = gradient_of(loss, _velocity(start), "the log-ratio")
+        expect_gradient(gradient, f"{AT_ZERO} the loss")
     context = case.at.context()
     log_ratio = transform(case.terms(context), context).log_ratio
     gradient = gradient_of(log_ratio, _velocity(context), "the log-ratio")
@@ -137,7 +142,7 @@ def precise(transform: RatioTransform, case: TermsCase) -> None:
     row = take(case.at.context(), [0] * 33)
     for start in (0.0, 1e-6, -1e-6, 1e-4, -1e-4):
         log_ratio = start + FINE * torch.arange(33, dtype=torch.float64)
-        terms = transform(RatioTerms(log_ratio, case.low, case.high), row)
+        terms = transform(case.around(log_ratio), row)
         change = terms.log_ratio.detach().diff()
         flat, jump = change == 0, change.abs() > NOTHING
         # a clip is flat at most at both ends: it is left once
@@ -147,11 +152,6 @@ def precise(transform: RatioTransform, case: TermsCase) -> None:
                 f"log-ratios from {start} on, {FINE} apart, come out in stairs of {size:.1e}: "
                 "they passed through a lower precision than float64"
             )
-
-
-def _arguments(case: TermsCase) -> dict[str, RatioTerms | StepContext]:
-    context = case.at.context()
-    return {"terms": case.terms(context), "context": context}
 
 
 def _result(transform: RatioTransform, case: TermsCase) -> RatioTerms:

@@ -120,7 +120,9 @@ def velocity_gain(sampler: Sampler, case: RowsCase) -> None:
         row = int(wrong.nonzero()[0][0])
         found = float((-gradient[row] / direction[row]).flatten()[0])
         told = float(result.velocity_gain[row])
-        raise BrokenError(f"row {row}: autograd has −∂mean/∂velocity = {found}, told was {told}")
+        raise BrokenError(
+            f"row {row}: velocity_gain is {told:.7g}, autograd has −∂mean/∂velocity = {found:.7g}"
+        )
 
 
 def density_integrates_to_one(sampler: Sampler, case: RowsCase) -> None:
@@ -141,7 +143,7 @@ def marginals_kept(sampler: Sampler, case: FlowCase) -> None:
         if small > coarse / 30 + 1e-11:
             raise BrokenError(
                 f"after a step of dt = {COARSE} the {moment} is off by {coarse:.1e}, of dt = "
-                f"{SMALL} still by {small:.1e}: not {moment} of the flow as dt → 0"
+                f"{SMALL} still by {small:.1e}: drift and std do not keep it as dt → 0"
             )
 
 

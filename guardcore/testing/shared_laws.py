@@ -16,6 +16,7 @@ from guardcore.testing.trees import take, tensors
 
 Arguments = Mapping[str, Any]
 
+AT_ZERO = "at d = 0 (change=0)"
 ROUNDING = 1e-5
 """Of a row's size: float32 rounds at 6e-8, a reduction over a hundred latents to 1e-6. A bias that
 is averaged over a batch is off by 1e-2 and more."""
@@ -58,7 +59,7 @@ def expect_finite(values: Tensor, what: str) -> None:
 def expect_pure(
     call: Callable[..., object], arguments: Arguments, between: Sequence[int] = (0,)
 ) -> None:
-    """Arguments are left alone; the same call gives the same, and rows ``between`` change nothing."""
+    """Arguments are left alone, and the same call gives the same, also after other rows."""
     before, first = _kept(arguments), _kept(call(*arguments.values()))
     call(*take(arguments, between).values())
     second = _kept(call(*arguments.values()))
@@ -97,7 +98,7 @@ def expect_rows_independent(
                 place = int(wrong.nonzero()[0][0])
                 raise BrokenError(
                     f"{_named(path)}row {batch[place]} is {shown(expected[place])} in the batch "
-                    f"{list(range(rows))} and {shown(received[place])} in the batch {batch}"
+                    f"of rows {list(range(rows))} and {shown(received[place])} in that of {batch}"
                 )
 
 
@@ -105,9 +106,7 @@ def gradient_of(values: Tensor, leaf: Tensor, what: str) -> Tensor:
     """Return the gradient of ``values``' sum with respect to ``leaf``."""
     if not values.requires_grad:
         raise BrokenError(f"{what} does not depend on the new velocity: no gradient flows")
-    (gradient,) = torch.autograd.grad(
-        values.sum(), leaf, retain_graph=True, allow_unused=True
-    )
+    (gradient,) = torch.autograd.grad(values.sum(), leaf, retain_graph=True, allow_unused=True)
     return torch.zeros_like(leaf) if gradient is None else gradient
 
 

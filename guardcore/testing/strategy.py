@@ -12,7 +12,13 @@ from guardcore.registry import create
 from guardcore.spec import Spec, SpecLike, Strategy
 from guardcore.testing.cases import StepCase, step_cases
 from guardcore.testing.law import BrokenError, hold_each, label, once
-from guardcore.testing.shared_laws import NOTHING, expect_finite, expect_gradient, gradient_of
+from guardcore.testing.shared_laws import (
+    AT_ZERO,
+    NOTHING,
+    expect_finite,
+    expect_gradient,
+    gradient_of,
+)
 
 
 def check_strategy(strategy: Strategy, *, name: str | None = None) -> None:
@@ -38,7 +44,7 @@ def ratio_starts_at_one(strategy: Strategy, case: StepCase) -> None:
     for row, (value, low, high) in enumerate(zip(*columns, strict=True)):
         if abs(value) > NOTHING or not low <= 1 <= high:
             raise BrokenError(
-                f"at d = 0 (change=0) row {row} has log-ratio {value} and bounds [{low}, {high}], "
+                f"{AT_ZERO} row {row} has log-ratio {value:.3g} and bounds [{low}, {high}], "
                 "not 0 and bounds that hold 1"
             )
 
@@ -50,7 +56,7 @@ def every_row_learns(strategy: Strategy, case: StepCase) -> None:
     loss = _objective(strategy, case).rate(context).loss
     gradient = gradient_of(loss, context.velocity, "the loss")
     expect_finite(gradient, "the loss' gradient")
-    expect_gradient(gradient, "at d = 0 (change=0) the loss")
+    expect_gradient(gradient, f"{AT_ZERO} the loss")
 
 
 def _described(strategy: Strategy) -> None:

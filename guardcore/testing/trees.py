@@ -29,7 +29,7 @@ def take(tree: Tree, rows: Sequence[int]) -> Tree:
     parts = {name: take(part, rows) for name, part in _parts(tree).items()}
     if isinstance(tree, Mapping):
         return cast(Tree, parts)
-    return cast(Tree, replace(tree, **parts)) if parts else tree  # type: ignore[type-var]
+    return replace(tree, **parts) if parts else tree  # type: ignore[type-var]
 
 
 def _parts(tree: object) -> Mapping[str, object]:

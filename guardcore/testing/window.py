@@ -36,7 +36,8 @@ class WindowCase:
 
     def __repr__(self) -> str:
         """Return the call."""
-        return f"window({self.iteration}, {self.steps}, torch.Generator()), seed {self.seed}"
+        drawn = f"noise.generator({self.seed}, {self.iteration}, 'window')"
+        return f"window({self.iteration}, {self.steps}, {drawn})"
 
 
 def check_window(window: Window, *, name: str | None = None) -> None:

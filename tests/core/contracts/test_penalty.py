@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from guardcore.testing import check_penalty
-from laws import build, broken, builtin
+from laws import broken, build, builtin
 
 
 @pytest.mark.parametrize("name", builtin("penalty"))

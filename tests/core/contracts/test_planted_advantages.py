@@ -49,7 +49,9 @@ def mean_of_the_batch(rewards, groups, weights):
 
 def rounding_of_a_constant_group(rewards, groups, weights):
     values = total(rewards, weights)
-    return in_groups(values, groups, lambda own, _: (own - own.mean()) / (own.std(correction=0) + 1e-12))
+    return in_groups(
+        values, groups, lambda own, _: (own - own.mean()) / (own.std(correction=0) + 1e-12)
+    )
 
 
 def no_eps(rewards, groups, weights):
@@ -97,7 +99,9 @@ def in_half_precision(rewards, groups, weights):
 
 
 def one_a_group(rewards, groups, weights):
-    return torch.stack([sound(rewards, groups, weights)[groups == g].max() for g in set(groups.tolist())])
+    return torch.stack(
+        [sound(rewards, groups, weights)[groups == g].max() for g in set(groups.tolist())]
+    )
 
 
 @pytest.mark.parametrize(

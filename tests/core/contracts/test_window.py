@@ -117,4 +117,4 @@ def test_a_window_that_seeds_torch_itself_is_found():
 def test_the_smallest_case_is_shown():
     error = broken(check_window, nothing)
     assert error.reason == "at least one step is trained, received none"
-    assert error.case == "window(1, 1, torch.Generator()), seed 0"
+    assert error.case == "window(1, 1, noise.generator(0, 1, 'window'))"
