@@ -1,4 +1,4 @@
-"""The eleven kinds of component, in the order of a run: one name each, and the hook that adds them."""
+"""The eleven kinds of component, in the order of a run: a name each, and its hook."""
 
 from __future__ import annotations
 

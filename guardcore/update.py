@@ -35,8 +35,8 @@ def update(
     """Accumulate the gradient over ``trajectories`` and their steps, then step once.
 
     The loss is the mean over all (sample, step) terms that count, so a short micro-batch weighs
-    what its rows weigh, and a refilled iteration what any other does. A micro-batch whose advantages are all 0 has no gradient and is not run, unless a
-    penalty gives it one.
+    what its rows weigh, and a refilled iteration what any other does. A micro-batch whose
+    advantages are all 0 has no gradient and is not run, unless a penalty gives it one.
 
     Args:
         run: The components.

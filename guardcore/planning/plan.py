@@ -32,9 +32,7 @@ def make_plan(config: RunConfig, registry: Registry, request: Request) -> Plan:
     Raises:
         GuardcoreError: The shapes of the model can't be read, or its outline fails.
     """
-    outline, dealt = outline_of(config, registry), geometry(
-        config, registry, request.processes
-    )
+    outline, dealt = outline_of(config, registry), geometry(config, registry, request.processes)
     found, fits, changes, fits_then = None, None, [], None
     if outline is not None:
         costs = costs_of(config, outline)

@@ -22,7 +22,9 @@ def facts(run: RecordedRun) -> dict[str, str]:
     """Return what was run, in the order in which a stranger asks."""
     config, train, rollout = run.config, run.config["train"], run.config["rollout"]
     images = rollout["groups"] * rollout["group_size"]
-    steps = f"{rollout['num_inference_steps']} steps, trained: {trained_steps(rollout['train_steps'])}"
+    steps = (
+        f"{rollout['num_inference_steps']} steps, trained: {trained_steps(rollout['train_steps'])}"
+    )
     name = strategy_name(config) if config.get("strategy") else "own words"
     sentence = strategy_sentence({**config, "ratio": run.words})
     found = {
@@ -62,13 +64,13 @@ def seconds(run: RecordedRun) -> float:
 
 
 def _refilling(run: RecordedRun) -> str:
-    """Return how many prompts an iteration made up for."""
+    """Return how many groups an iteration replaced; empty where it may not."""
     rounds, refilled = run.config["rollout"].get("refill", 0), run.series("rollout/refilled")
     if not rounds:
         return ""
     mean = sum(refilled.values()) / len(refilled) if refilled else 0.0
-    limit = f"at most {plural(rounds, 'round')}"
-    return f"{mean:.3g} prompts an iteration made up for groups of one score; {limit}"
+    limit = f"in at most {plural(rounds, 'round')}"
+    return f"{mean:.3g} groups an iteration had one score for all images, and were replaced {limit}"
 
 
 def _prompts(prompts: Mapping[str, Any]) -> str:

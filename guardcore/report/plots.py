@@ -34,8 +34,8 @@ def score_plots(groups: Sequence[Group]) -> Iterator[Plot]:
             yield Plot(
                 f"reward-{slug(label)}",
                 f"Training reward: {label}",
-                "Mean over the images that an iteration trains on, other prompts each time, so it "
-                f"jumps about. {_training_spread(curves)}",
+                "Mean over the images of the prompts that an iteration draws, others each time, so "
+                f"it jumps about. {_training_spread(curves)}",
                 figures.over_iterations(curves, label),
             )
 

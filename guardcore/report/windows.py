@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from guardcore.report.words import in_full, plural, short
+from guardcore.report.words import in_full, short
 
 
 def trained_steps(window: Any) -> str:
@@ -39,7 +39,8 @@ def _where(window: Mapping[str, Any]) -> str:
 
 def _sliding(window: Mapping[str, Any]) -> str:
     end = "and begins again" if window["end"] == "restart" else "and stays"
-    moves = f"moves by {window['stride']} every {plural(window['every'], 'iteration')}"
+    often = "iteration" if window["every"] == 1 else f"{window['every']} iterations"
+    moves = f"moves by {window['stride']} every {often}"
     faster = f", faster from step {window['decay_from']}" if window["decay"] else ""
     return (
         f"from step {window['from']}; {moves}{faster}, to {window['to'] or 'the last one'}, {end}"

@@ -23,8 +23,8 @@ def strategy_name(config: Mapping[str, Any]) -> str:
 
 def strategy_sentence(config: Mapping[str, Any]) -> str:
     """Return what the strategy does to the ratio and the gradient, with its options."""
-    chain = [_word(spec) for spec in config.get("ratio") or ()]
-    weights = [_word(spec) for spec in config.get("gradient_weight") or ()]
+    chain = [in_full(spec) for spec in config.get("ratio") or ()]
+    weights = [in_full(spec) for spec in config.get("gradient_weight") or ()]
     ratio = "ratio: " + (", then ".join(chain) or "as it is, without a clip")
     return f"{ratio}; gradient weight: {' × '.join(weights) or 'none'}"
 
@@ -50,7 +50,7 @@ def component(spec: Mapping[str, Any], *options: str) -> str:
 def rewards(config: Mapping[str, Any]) -> str:
     """Return the judges with their weights."""
     return "; ".join(
-        f"{_word(spec)}, {'evaluation only' if weight == 0 else f'weight {weight:g}'}"
+        f"{in_full(spec)}, {'evaluation only' if weight == 0 else f'weight {weight:g}'}"
         for spec in config.get("reward") or ()
         for weight in [float(spec.get("weight", 1))]
     )
@@ -90,11 +90,7 @@ def number(value: float, scale: float | None = None, sign: str = "-") -> str:
 
 
 def in_full(spec: Mapping[str, Any]) -> str:
-    """Return a component with its options."""
-    return _word(spec)
-
-
-def _word(spec: Mapping[str, Any]) -> str:
+    """Return a component with its options in brackets, those that say nothing left out."""
     aside = ("use", "weight", *_saying_nothing(spec))
     options = {key: value for key, value in spec.items() if key not in aside and value is not None}
     inner = ", ".join(f"{key} {_value(value)}" for key, value in options.items())

@@ -9,7 +9,7 @@ from guardcore import GuardcoreError, Options, RunConfig
 from guardcore.binding import bind
 from guardcore.bound import resolved
 from guardcore.errors import ConfigError
-from guardcore.layers import Overrides, parse_config
+from guardcore.layers import Overrides, laid_over, parse_config
 from guardcore.registry import Origin
 from toy import toy_host, toy_tree
 
@@ -212,6 +212,22 @@ def test_steps_that_fit_are_accepted(steps):
     bind(parse_config(toy_tree(rollout={"train_steps": steps})), REGISTRY)
 
 
+@pytest.mark.parametrize(
+    ("below", "above", "expected"),
+    [
+        ({"size": 2}, {"choose": "random"}, ("block", {"size": 2, "choose": "random"})),
+        ({"use": "block", "size": 1}, {"size": 2}, ("block", {"size": 2})),
+        ({"size": 3, "from": 0}, {"use": "sliding", "size": 2}, ("sliding", {"size": 2})),
+        ({"size": 3}, "sliding", ("sliding", {})),
+        ({"size": 3}, [0, 1], ("steps", {"steps": [0, 1]})),
+    ],
+)
+def test_windows_in_layers_of_configs(below, above, expected):
+    base = toy_tree(rollout={"train_steps": below})
+    config = parse_config(laid_over(base, {"rollout": {"train_steps": above}}))
+    assert (config.rollout.train_steps.use, config.rollout.train_steps.options) == expected
+
+
 def test_rewards_that_are_all_for_evaluation_only_train_nothing():
     (found,) = problems(toy_tree(reward=[{"use": "brightness", "weight": 0}]))
     assert found == "reward: at least one needs a weight other than 0"
@@ -323,6 +339,7 @@ RESOLVABLE = {
     "plain names": {},
     "a window": {"rollout": {"train_steps": {"size": 1, "from": 1, "to": 3, "choose": "random"}}},
     "a list of steps": {"rollout": {"train_steps": [2, 0]}},
+    "a sliding window": {"rollout": {"train_steps": {"use": "sliding", "size": 2, "from": 1}}},
     "strategy options": {"strategy_options": {"guard": {"ppo-clip": {"low": "1e-3"}}, "dppo": {}}},
     "lists": {
         "strategy": None,

@@ -175,8 +175,8 @@ def config(**over):
     return parse_config({**tree, **over})
 
 
-def test_micro_batches_are_dealt_in_turn_whatever_divides_what():
-    dealt = geometry(config(), processes=4)
+def test_micro_batches_are_dealt_in_turn_whatever_divides_what(registry):
+    dealt = geometry(config(), registry, processes=4)
     assert (dealt.images, dealt.micro_batches, dealt.last_batch) == (35, 9, 3)
     assert (dealt.largest_share, dealt.smallest_share) == (3, 2)
     assert dealt.images_a_process == 11  # two of 4, and the last of 3
@@ -184,14 +184,15 @@ def test_micro_batches_are_dealt_in_turn_whatever_divides_what():
     assert dealt.terms_an_update == [70, 70]  # 35 images, 2 trained steps of 3
 
 
-def test_more_processes_than_micro_batches_leave_some_without():
-    dealt = geometry(config(), processes=16)
+def test_more_processes_than_micro_batches_leave_some_without(registry):
+    dealt = geometry(config(), registry, processes=16)
     assert (dealt.largest_share, dealt.smallest_share) == (1, 0)
     assert dealt.images_a_process == 4
 
 
-def test_shares_are_counted_for_each_update():
-    dealt = geometry(config(train={"updates_per_iteration": 2, "samples_per_update": "share"}))
+def test_shares_are_counted_for_each_update(registry):
+    train = {"updates_per_iteration": 2, "samples_per_update": "share"}
+    dealt = geometry(config(train=train), registry)
     assert dealt.samples_an_update == [16, 19]
     assert sum(dealt.terms_an_update) == 70
 
@@ -221,12 +222,24 @@ def bare(options: BareOptions) -> object:
     raise AssertionError("a plan builds nothing")
 
 
+def every_step(options: Options):
+    return lambda iteration, steps, generator: range(steps)
+
+
+def growing(options: Options):
+    """One step more each iteration, and one again in the last."""
+    return lambda iteration, steps, generator: range(min(iteration, steps) if iteration < 9 else 1)
+
+
 @pytest.fixture
 def registry():
     found = Registry()
     register = found.registrar("backbone", Origin("drawn", "1", "drawn", "drawn"))
     register("drawn", drawn)
     register("bare", bare)
+    window = found.registrar("window", Origin("guardcore", "1", "windows", "windows"))
+    window("all", every_step)
+    window("growing", growing)
     return found
 
 
@@ -290,3 +303,29 @@ def test_a_broken_outline_is_one_line(registry, monkeypatch):
     monkeypatch.setattr(Transformer, "velocity", fails)
     with pytest.raises(GuardcoreError, match="its outline raised RuntimeError: no such kernel$"):
         make_plan(config(), registry, Request())
+
+
+def test_a_window_counts_with_the_iteration_that_trains_most(registry):
+    rollout = {"groups": 5, "group_size": 7, "batch_size": 4, "num_inference_steps": 6}
+    for iterations, most in ((3, 3), (9, 5)):
+        changed = config(
+            rollout=rollout | {"train_steps": "growing"}, train={"iterations": iterations}
+        )
+        dealt = geometry(changed, registry)
+        assert dealt.trained_steps == dealt.reached_steps == list(range(most))
+        assert dealt.terms_an_update == [35 * most] * 2
+
+
+def test_refilling_is_named_and_holds_more_where_groups_share_micro_batches(registry):
+    rollout = {"groups": 5, "group_size": 7, "num_inference_steps": 3, "refill": 2}
+
+    def trajectories(**more):
+        made = make_plan(config(rollout=rollout | more), registry, Request())
+        held = {item.name: item for item in made.estimate.memory.items}["trajectories"]
+        return made.geometry.rounds, held.bytes, held.note
+
+    whole, shared = trajectories(batch_size=7), trajectories(batch_size=4)
+    assert (whole[0], shared[0]) == (3, 3)
+    assert shared[1] == 3 * whole[1]
+    assert "up to 105 images" in shared[2]
+    assert "35 images" in whole[2]

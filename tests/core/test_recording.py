@@ -142,7 +142,7 @@ def test_a_run_records_the_weights_around_each_update(tmp_path):
         assert not torch.equal(now.weights(1)["target"], now.weights(2)["target"])
     assert torch.equal(found[-1].weights(3)["target"], state(tmp_path)["weights.target"])
     assert [len(prompt.text) for prompt in found[0].prompts][::5] != [0, 0, 0]
-    assert len(found[0].prompts) == len(found[0].advantages) == 15
+    assert len(found[0].prompts) == len(found[0].weighed.advantages) == 15
     assert left_over(tmp_path) == []
 
 

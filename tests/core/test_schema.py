@@ -66,6 +66,7 @@ def forms(node):
         (("prompts", "train"), "prompt_source"),
         (("prompts", "eval"), "prompt_source"),
         (("evaluate", "sampler"), "sampler"),
+        (("rollout", "train_steps"), "window"),
     ],
 )
 def test_every_place_of_a_component_offers_all_of_its_kind_with_their_options(place, kind):
@@ -80,7 +81,8 @@ def test_every_place_of_a_component_offers_all_of_its_kind_with_their_options(pl
     for entry in entries:
         form = offered[entry.qualified]
         weight = {"weight"} if kind in ("reward", "penalty") else set()
-        assert set(form["properties"]) == {"use", *weight, *entry.options.model_fields}
+        fields = {f.alias or name for name, f in entry.options.model_fields.items()}
+        assert set(form["properties"]) == {"use", *weight, *fields}
         assert form["additionalProperties"] is False
 
 
@@ -96,3 +98,9 @@ def test_options_keep_their_ranges_and_descriptions():
     level = form["properties"]["noise_level"]
     assert (level["exclusiveMinimum"], level["maximum"], level["default"]) == (0, 1, 0.7)
     assert level["description"]
+
+
+def test_a_window_may_also_be_a_list_or_a_mapping_without_use():
+    node = resolve("#/$defs/Rollout")["properties"]["train_steps"]
+    forms_of_windows = resolve(node["$ref"])["anyOf"]
+    assert [form.get("type") for form in forms_of_windows[-2:]] == ["array", "object"]

@@ -25,6 +25,7 @@ def filled(tmp_path):
     prompts = tmp_path / "prompts"
     prompts.write_text('"words"')
     blanks = {"<path>": str(prompts), "<urls>": "http://127.0.0.1:8000"}
+    blanks |= {"<size>": "1", "<steps>": "[0]"}
 
     def fill(text):
         blanks["<model>"] = "tiny-flux" if "flux" in text else "tiny-sd3"

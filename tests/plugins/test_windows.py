@@ -105,7 +105,7 @@ def test_the_sliding_window_moves_by_its_stride_every_so_many_iterations_and_sta
 
 def test_mixgrpos_defaults_leave_a_place_every_25_iterations():
     found = places(24 * 25, steps=24)
-    assert found[:20 * 25] == [place for place in range(20) for _ in range(25)]
+    assert found[: 20 * 25] == [place for place in range(20) for _ in range(25)]
     assert set(found[20 * 25 :]) == {20}
 
 

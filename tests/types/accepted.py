@@ -33,6 +33,7 @@ from guardcore import (
     Strategy,
     Tracker,
     Transition,
+    Window,
     create,
     hookimpl,
     log_prob,
@@ -105,6 +106,13 @@ def ranked(rewards: Mapping[str, Tensor], groups: Tensor, weights: Mapping[str, 
     return total.argsort().argsort() - (len(groups) - 1) / 2
 
 
+def alternating(options: Options) -> Window:
+    def window(iteration: int, steps: int, generator: torch.Generator) -> Sequence[int]:
+        return range(iteration % 2 if steps > 1 else 0, steps, 2)
+
+    return window
+
+
 class Log:
     def metrics(self, step: int, values: Mapping[str, float]) -> None: ...
 
@@ -170,6 +178,11 @@ def guardcore_register_rewards(register: Registrar) -> None:
 
 
 @hookimpl
+def guardcore_register_windows(register: Registrar) -> None:
+    register("alternating", alternating)
+
+
+@hookimpl
 def guardcore_register_backbones(register: Registrar) -> None:
     register("tiny", Tiny)
 
@@ -187,6 +200,7 @@ def guardcore_register_strategies(register: Registrar) -> None:
 word: RatioTransform = temper(TemperOptions(power=0.25))
 another: RatioTransform = Squash(TemperOptions())
 sampler: Sampler = Brownian()
+window: Window = alternating(Options())
 reward: Reward = Redness()
 advantage: Advantage = ranked
 tracker: Tracker = Log()
