@@ -10,7 +10,7 @@ demo: $(VENV)/.installed  ## fine-tune the embedded model with GRPO-Guard, about
 	$(BIN)/guardcore train
 
 test: $(VENV)/.installed-dev lint  ## what CI runs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow and not gpu'
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
