@@ -37,7 +37,11 @@ class Batch:
 
 
 def bare_iteration(
-    run: Run, optimizer: Optimizer, prompts: Sequence[Prompt], trained: Sequence[int]
+    run: Run,
+    optimizer: Optimizer,
+    prompts: Sequence[Prompt],
+    trained: Sequence[int],
+    clip: float = CLIP,
 ) -> None:
     """Sample ``prompts``, a group after the other, and update on the ``trained`` steps."""
     rollout, train = run.config.rollout, run.config.train
@@ -47,7 +51,7 @@ def bare_iteration(
     if advantages.ndim == 1:
         advantages = advantages[:, None].expand(-1, len(trained))
     for part in shares(len(batches), train.updates_per_iteration, train.samples_per_update):
-        bare_update(run, optimizer, [batches[place] for place in part], advantages)
+        bare_update(run, optimizer, [batches[place] for place in part], advantages, clip)
 
 
 @torch.no_grad()
@@ -84,7 +88,7 @@ def bare_rollout(
 
 
 def bare_update(
-    run: Run, optimizer: Optimizer, batches: Sequence[Batch], advantages: Tensor
+    run: Run, optimizer: Optimizer, batches: Sequence[Batch], advantages: Tensor, clip: float
 ) -> None:
     """Do one AdamW step on PPO's surrogate; ``advantages [N, S]`` are on the CPU."""
     backbone, with_penalty = run.backbone, bool(run.objective.penalty)
@@ -94,7 +98,7 @@ def bare_update(
             velocity = backbone.velocity(x, sigma, batch.condition).float()
             mean, std = sde_step(velocity, x, *terms)
             ratio = (log_density(x_next, mean, std) - old).exp()
-            clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
+            clipped = ratio.clamp(1 - clip, 1 + clip)
             loss = torch.maximum(-advantage * ratio, -advantage * clipped).mean()
             if with_penalty:
                 with torch.no_grad(), backbone.reference():

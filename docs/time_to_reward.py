@@ -1,0 +1,138 @@
+"""How long until a published-style loop's final held-out score is reached.
+
+``python docs/time_to_reward.py measure SEED FOLDER`` trains the embedded model twice from the same
+base: by the bare loop of ``guardcore bench`` (plain Flow-GRPO: every step but the last trained,
+nothing skipped, float32), and by ``guardcore train``'s iteration as it is configured. Both have
+the profile's prompts, rewards, learning rate and updates. Each is scored on the held-out prompts,
+which is not counted, after every few iterations. ``table FOLDER`` prints what
+``docs/performance.md`` holds.
+
+Seconds are processor time, because other processes disturb them far less: use one thread
+(``OMP_NUM_THREADS=1``).
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from guardcore.bench.floor import bare_iteration
+from guardcore.binding import bind
+from guardcore.config import RunConfig
+from guardcore.evaluation import evaluate
+from guardcore.iteration import iterate_with_room
+from guardcore.layers import laid_over, read_yaml
+from guardcore.learner import Learner
+from guardcore.plan import draw_prompts
+from guardcore.plugins import PluginHost
+from guardcore.run import Run, prepared
+from guardcore_plugins.profiles import profiles
+
+EVERY = 5
+CLIP = 1e-3  # the profile's range for `plain`
+SCORE = "eval/geneval"
+
+Point = Mapping[str, float]
+
+
+def published(run: Run) -> Callable[[int], None]:
+    """Return the bare loop over the run's model: AdamW and PPO's clip, nothing else."""
+    config, rollout = run.config, run.config.rollout
+    parameters = run.backbone.trainable().values()
+    optimizer = torch.optim.AdamW(parameters, lr=config.train.learning_rate, weight_decay=1e-4)
+    torch.manual_seed(config.seed)
+
+    def iterate(iteration: int) -> None:
+        number = len(run.train_prompts)
+        chosen = draw_prompts(number, rollout.groups, config.seed, iteration)
+        prompts = [run.train_prompts[c] for c in chosen for _ in range(rollout.group_size)]
+        bare_iteration(run, optimizer, prompts, range(rollout.num_inference_steps - 1), CLIP)
+
+    return iterate
+
+
+def trained(
+    run: Run,
+    iterate: Callable[[int], None],
+    kept: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[Point]:
+    """Yield the held-out score of the weights that are ``kept``, and the seconds of training."""
+    spent = 0.0
+    for iteration in range(run.config.train.iterations + 1):
+        if iteration:
+            before = time.process_time()
+            iterate(iteration)
+            spent += time.process_time() - before
+        if iteration % EVERY == 0:
+            with kept():
+                score = evaluate(run).metrics()[SCORE]
+            yield {"iteration": iteration, "seconds": spent, SCORE: score}
+
+
+def both(seed: int) -> Iterator[tuple[str, Point]]:
+    """Train the embedded model both ways."""
+    tree: dict[str, Any] = read_yaml(profiles()["tiny-sd3"])
+    config = RunConfig.model_validate(laid_over(tree, {"seed": seed, "tracker": []}))
+    binding = bind(config, PluginHost.on_demand().registry)
+    with prepared(config, binding) as run:
+        for point in trained(run, published(run)):
+            yield "published", point
+    with prepared(config, binding) as run:
+        learner = Learner(run.backbone.trainable(), config.train)
+
+        def iterate(iteration: int) -> None:
+            iterate_with_room(run, learner, iteration)
+
+        for point in trained(run, iterate, learner.averaged):
+            yield "guardcore", point
+
+
+def measure(seed: int, folder: Path) -> None:
+    """Write a line a point."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"seed-{seed}.jsonl").open("w", encoding="utf-8") as file:
+        for loop, point in both(seed):
+            print(json.dumps({"loop": loop, "seed": seed, **point}), file=file, flush=True)
+
+
+def table(folder: Path) -> str:
+    """Return a row a seed, and their mean."""
+    lines = [
+        "| seed | before | published, at the end | its seconds | guardcore is there after | share |",
+        "|---|---|---|---|---|---|",
+    ]
+    shares = []
+    for file in sorted(folder.glob("seed-*.jsonl")):
+        points = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        theirs, ours = (
+            [point for point in points if point["loop"] == loop]
+            for loop in ("published", "guardcore")
+        )
+        goal, whole = theirs[-1][SCORE], theirs[-1]["seconds"]
+        there = next((p["seconds"] for p in ours if p[SCORE] >= goal), float("inf"))
+        shares.append(there / whole)
+        lines.append(
+            f"| {points[0]['seed']} | {theirs[0][SCORE]:.3f} | {goal:.3f} | {whole:.0f} "
+            f"| {there:.0f} s | {there / whole:.2f} |"
+        )
+    spread = f" (s.d. {statistics.stdev(shares):.2f})" if len(shares) > 1 else ""
+    lines.append(f"| mean | | | | | {statistics.mean(shares):.2f}{spread} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["measure", seed, folder]:
+            measure(int(seed), Path(folder))
+        case ["table", folder]:
+            print(table(Path(folder)))
+        case _:
+            sys.exit(__doc__)
