@@ -106,7 +106,7 @@ def measure(seed: int, folder: Path) -> None:
 def table(folder: Path) -> str:
     """Return a row a seed, and their mean."""
     lines = [
-        "| seed | before | published, at the end | its seconds | guardcore is there after | share |",
+        "| seed | before | published, at the end | after | guardcore is there after | share |",
         "|---|---|---|---|---|---|",
     ]
     shares = []
@@ -120,7 +120,7 @@ def table(folder: Path) -> str:
         there = next((p["seconds"] for p in ours if p[SCORE] >= goal), float("inf"))
         shares.append(there / whole)
         lines.append(
-            f"| {points[0]['seed']} | {theirs[0][SCORE]:.3f} | {goal:.3f} | {whole:.0f} "
+            f"| {points[0]['seed']} | {theirs[0][SCORE]:.3f} | {goal:.3f} | {whole:.0f} s "
             f"| {there:.0f} s | {there / whole:.2f} |"
         )
     spread = f" (s.d. {statistics.stdev(shares):.2f})" if len(shares) > 1 else ""
@@ -133,6 +133,6 @@ if __name__ == "__main__":
         case ["measure", seed, folder]:
             measure(int(seed), Path(folder))
         case ["table", folder]:
-            print(table(Path(folder)))
+            sys.stdout.write(table(Path(folder)) + "\n")
         case _:
             sys.exit(__doc__)
