@@ -148,8 +148,11 @@ class Penalty(Protocol):
 class Tracker(Protocol):
     """A receiver of metrics and images.
 
-    One optional method: ``progress(phase, done, total)`` is told how far a phase
-    (``train``, ``sample``, ``update``, ``evaluate``) has come.
+    Optional methods: ``started(directory, config, iteration)`` is told, once and before all else,
+    the run directory, the resolved config as plain data, and the last iteration that counts, −1
+    where the run begins: of what an earlier start was told, later ones come again.
+    ``progress(phase, done, total)`` is told how far a phase (``train``, ``sample``, ``update``,
+    ``evaluate``) has come. Images of an iteration come before its figures.
     """
 
     def metrics(self, step: int, values: Mapping[str, float], /) -> None:

@@ -14,7 +14,7 @@ class ConfigError(GuardcoreError):
     """Everything that is wrong with a config, each problem with its config path."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(map(printable, problems))
         super().__init__("; ".join(self.problems))
 
 
@@ -28,6 +28,11 @@ class PreflightError(GuardcoreError):
 
 class CheckpointError(GuardcoreError):
     """A checkpoint is damaged, missing or belongs to another run."""
+
+
+def printable(text: str) -> str:
+    """Return ``text`` on one line, what has no glyph escaped: a config's keys may be anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

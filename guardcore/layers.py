@@ -15,10 +15,11 @@ import yaml
 from pydantic import ValidationError
 
 from guardcore.config import RunConfig, with_strategy
-from guardcore.errors import ConfigError, GuardcoreError
+from guardcore.errors import ConfigError, GuardcoreError, printable
 from guardcore.problems import problem_lines
 
-_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # a date 2024-13-45 is a ValueError
+# PyYAML lets others through: a date 2024-13-45 is a ValueError, `!!bool maybe` a KeyError, …
+_NOT_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise GuardcoreError(f"cannot read the config {path}: {error.strerror}") from error
     except (*_NOT_YAML, UnicodeDecodeError) as error:
-        raise GuardcoreError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        reason = printable(" ".join(str(error).split()))
+        raise GuardcoreError(f"{path} is not YAML: {reason}") from error
     if not isinstance(tree, dict):
         raise GuardcoreError(f"{path} must hold a mapping, received {type(tree).__name__}")
     return tree

@@ -134,6 +134,7 @@ def _run(
     run.calibrator.load(saved.state, saved.counters)
     record.write_calibrated(run.calibrator.found())
     record.cut_back(start)
+    run.trackers.started(record.path, record.read_config(), start)
     watcher.recall(record)
     if start < 0 and run.eval_prompts is not None:
         metrics = report_evaluation(run, learner, record, watcher, 0)

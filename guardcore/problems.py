@@ -10,6 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from guardcore.errors import did_you_mean
 
+_LONGEST = 200
+"""Characters of a value that an error shows."""
+
 
 def problem_lines(
     error: ValidationError, model: type[BaseModel], path: str = "", *, partial: bool = False
@@ -30,8 +33,7 @@ def problem_lines(
 
 
 def _line(problem: Mapping[str, Any], model: type[BaseModel], path: str) -> str:
-    # A tag of a union, written <like this> in the config's types, is no part of the path.
-    keys = [key for key in map(str, problem["loc"]) if not key.startswith("<")]
+    keys = _keys(problem)
     where = ".".join(filter(None, [path, *keys])) or "config"
     if problem["type"] == "extra_forbidden":
         known = sorted(_keys_at(model, keys[:-1]))
@@ -41,8 +43,28 @@ def _line(problem: Mapping[str, Any], model: type[BaseModel], path: str) -> str:
         return f"{where}: required, and not given"
     message = problem["msg"].removeprefix("Value error, ")
     received = problem.get("input")
-    shown = "" if isinstance(received, Mapping | BaseModel) else f", received {received!r}"
+    shown = "" if isinstance(received, Mapping | BaseModel) else f", received {_brief(received)}"
     return f"{where}: {message[0].lower() + message[1:]}{shown}"
+
+
+def _keys(problem: Mapping[str, Any]) -> list[str]:
+    """Return the keys that lead to a problem."""
+    *above, last = map(str, problem["loc"]) if problem["loc"] else ("",)
+    # A tag of a union, written <like this> in the config's types, is no part of the path.
+    keys = [key for key in above if not key.startswith("<")]
+    if problem["type"] == "invalid_key":  # YAML's `on` is True; pydantic says which place it has
+        return [*keys, str(problem["input"])]
+    is_tag = last.startswith("<") and problem["type"] != "extra_forbidden"
+    return keys if is_tag else [*keys, last]
+
+
+def _brief(value: Any) -> str:
+    """Return a value as Python writes it, or the ends of that."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an int of more than 4300 digits; a list in itself
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 4 :]}"
 
 
 def _keys_at(model: type[BaseModel], keys: Sequence[str]) -> set[str]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +31,19 @@ class Trackers:
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self._trackers = trackers
+
+    def started(self, directory: Path, config: Mapping[str, Any], iteration: int) -> None:
+        """Tell those that want to know where the run lives, and after which iteration it goes on.
+
+        Args:
+            directory: The run directory.
+            config: The resolved config.
+            iteration: The last that counts; −1 where the run begins.
+        """
+        for tracker in self._trackers:
+            tell = getattr(tracker, "started", None)
+            if tell is not None:
+                tell(directory, config, iteration)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Pass on the figures of an iteration."""
@@ -92,11 +107,11 @@ def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
             rewards[label] = bound.build()
             stack.callback(rewards[label].close)
         judges = stack.enter_context(Judges(rewards))
-        backbone = build_backbone(config, binding)
         trackers = []
         for bound in binding.trackers:
             trackers.append(bound.build())
             stack.callback(trackers[-1].close)
+        backbone = build_backbone(config, binding)
         yield Run(
             config=config,
             backbone=backbone,

@@ -50,6 +50,11 @@ class RunDirectory:
         self.report = path / "report.html"
         self.error_log = path / "error.log"
 
+    def read_config(self) -> dict[str, Any]:
+        """Return the resolved config, as it was written."""
+        tree: dict[str, Any] = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        return tree
+
     def check(
         self, config: Mapping[str, Any], may_change: Collection[str] = (), *, resume: bool
     ) -> None:
@@ -76,8 +81,7 @@ class RunDirectory:
             raise GuardcoreError(
                 f"{self.path} holds a run already; go on with --resume, or choose another --out"
             )
-        stored = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        changed = sorted({*_differences(stored, config)} - _MAY_CHANGE - {*may_change})
+        changed = sorted({*_differences(self.read_config(), config)} - _MAY_CHANGE - {*may_change})
         if changed:
             raise GuardcoreError(
                 f"{self.path} was run with another config; these differ: {', '.join(changed)}"

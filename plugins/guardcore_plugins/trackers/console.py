@@ -55,8 +55,8 @@ class Console:
             console=self._console,
             expand=True,
         )
-        self._run = self._bars.add_task("train", total=None)
-        self._phase = self._bars.add_task("", total=None)
+        self._run = self._bars.add_task("train", total=None, start=False)
+        self._phase = self._bars.add_task("", total=None, start=False)
         self._live: Live | None = None
 
     def progress(self, phase: str, done: int, total: int) -> None:
@@ -89,6 +89,8 @@ class Console:
 
     def _open(self) -> None:
         if self._live is None and self._console.is_terminal:
+            self._bars.start_task(self._run)  # a model that loads for minutes is not the run's time
+            self._bars.start_task(self._phase)
             self._live = Live(
                 self._render(),
                 console=self._console,
