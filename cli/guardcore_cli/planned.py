@@ -62,6 +62,11 @@ def _geometry_lines(dealt: Geometry, config: RunConfig) -> Iterator[str]:
         ).items()
     )
     yield f"an update sees {sees}"
+    if dealt.rounds > 1:
+        yield (
+            f"groups of one score are refilled: up to {dealt.rounds}× the rollout, decode and "
+            "rewards of one round, which is what the figures here are of"
+        )
     if dealt.processes > 1:
         yield (
             f"over {dealt.processes} processes: {dealt.smallest_share} to {dealt.largest_share} "
@@ -118,11 +123,6 @@ def _work_lines(plan: Plan, found: Estimate) -> Iterator[str]:
         f"decode {written(work.decode, 'FLOP')}, update {written(work.update, 'FLOP')}; "
         f"an evaluation {written(work.evaluation_an_image, 'FLOP')} an image"
     )
-    if (rounds := plan.geometry.rounds) > 1:
-        yield (
-            f"that is one round: groups of one score are refilled, up to {rounds} times rollout "
-            "and decode in all"
-        )
     if found.seconds is not None:
         yield (
             f"{duration(found.seconds)} an iteration at {plan.request.utilization:.0%} of "

@@ -1,4 +1,4 @@
-"""``guardcore plugins list | inspect | doctor``."""
+"""``guardcore plugins list | inspect | doctor | new``."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from guardcore_cli import doctor, inspection, listing, parameters
+from guardcore_cli import doctor, inspection, listing, new, parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from guardcore.registry import Registered
 
-app = typer.Typer(help="What is installed.", no_args_is_help=True)
+app = typer.Typer(help="What is installed, and a package for what isn't yet.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -80,3 +80,4 @@ def _row(entry: Registered) -> dict[str, str]:
 
 app.command("inspect")(inspection.inspect)
 app.command("doctor")(doctor.doctor)
+app.command("new")(new.new)

@@ -70,6 +70,21 @@ def test_processes_share_the_micro_batches(guardcore):
     assert "over 10 processes: 9 to 10 micro-batches each, at most 20 images; 4% of" in said
 
 
+def test_a_window_that_moves_and_refilling_are_told(guardcore):
+    plain = guardcore("plan", "tiny.yaml", "--json")
+    flags = ("--set", "rollout.train_steps={use: sliding, size: 2}", "--set", "rollout.refill=2")
+    done = guardcore("plan", "tiny.yaml", *flags)
+    assert done.code == 0, done.err
+    said = " ".join(done.out.split())
+    assert "of them trained: 2 an iteration, of [" in said
+    assert "refilled: up to 3× the rollout, decode and rewards of one round" in said
+    work = [
+        json.loads(text)["estimate"]["work"]["rollout"]
+        for text in (plain.out, guardcore("plan", "tiny.yaml", "--json", *flags).out)
+    ]
+    assert work[0] == work[1]
+
+
 def test_a_backbone_without_an_outline_gets_one_line(guardcore, config):
     config()
     done = guardcore("plan", "config.yaml")

@@ -35,6 +35,8 @@ def imported(*argv):
         ["plugins", "inspect", "sampler", "cps"],
         ["plugins", "inspect", "backbone", "sd3", "--json"],
         ["plugins", "doctor", "guardcore"],
+        ["plugins", "new", "--help"],
+        ["plugins", "new", "reward", "guardcore-late"],
         ["config", "show"],
         ["config", "check"],
         ["train", "no-such-file.yaml"],
@@ -53,7 +55,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(argv):
     assert "typer" in modules
     assert modules & HEAVY == set()
     assert done.returncode == (
-        2 if {"no-such-file.yaml", "gaurd", "no-such-reward"} & {*argv} else 0
+        2 if {"no-such-file.yaml", "gaurd", "no-such-reward", "guardcore-late"} & {*argv} else 0
     )
 
 
