@@ -28,10 +28,17 @@ def check_name(kind: str, name: str, registry: Registry) -> None:
         raise GuardcoreError(f"the package is called {name!r} by itself: say {bare!r}")
     if name in _OURS:
         raise GuardcoreError(f"guardcore_{name} is a module of GuardCore: choose another name")
-    claims = registry.claims(kind, name)
-    if any(entry.origin.distribution == BUILTIN for entry in claims):
+    if _is_built_in(kind, name, registry):
         said = kind.replace("_", "-")
         raise GuardcoreError(f"the {said} name {name!r} is built in: choose another name")
+
+
+def _is_built_in(kind: str, name: str, registry: Registry) -> bool:
+    try:
+        registry.find(kind, f"{BUILTIN}:{name}")
+    except GuardcoreError:
+        return False
+    return True
 
 
 def spelled(text: str, name: str, noun: str) -> str:
