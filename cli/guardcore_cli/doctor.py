@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def doctor(
     distributions: Annotated[
-        list[str] | None, typer.Argument(help="Only these, e.g. guardcore-warmth.")
+        list[str] | None, typer.Argument(help="Only these, e.g. guardcore-spread-clip.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
     contracts: Annotated[

@@ -56,7 +56,9 @@ def _show(kind: str, name: str, package: Path, train: str) -> None:
         train,
     ]
     console = Console()
-    console.print(Text.assemble((str(package), "bold"), f": a {kind} that works; try it with"))
+    article = "an" if kind[0] in "aeiou" else "a"
+    said = f": {article} {kind} that works; try it with"
+    console.print(Text.assemble((str(package), "bold"), said))
     for command in commands:
         console.print(Text(f"  {command}"), soft_wrap=True)
     closing = f"then write your own formula into {module}, and its test beside it"

@@ -1,84 +1,88 @@
-"""The example packages under docs/ are what a stranger would write: built, installed, used."""
+"""The example packages under docs/ are what strangers would write: wheels, in one fresh environment.
+
+Three packages of three authors (a sampler, a ratio transform, a reward) are built, installed beside
+each other, tested and used together by one run. Nothing of the checkout is on the path.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-SMALL = {
-    "rollout": "{groups: 2, group_size: 4, batch_size: 4, num_inference_steps: 4, height: 64, "
-    "width: 64, train_steps: [0, 1]}",
-    "train.iterations": "2",
-    "evaluate.num_images": "4",
-    "tracker": "[]",
+from fresh import ROOT, Fresh
+
+EXAMPLES = ROOT / "docs" / "examples"
+PACKAGES = {
+    "guardcore-fading-sde": ("sampler", "fading-sde"),
+    "guardcore-spread-clip": ("ratio_transform", "spread-clip"),
+    "guardcore-colourfulness": ("reward", "colourfulness"),
 }
+TRAIN = (
+    "guardcore train --out run --sampler fading-sde:power=0.5 --reward colourfulness "
+    "--ratio mean-revise --ratio spread-clip:width=5e-4 --gradient-weight flat "
+    "--set rollout.groups=2 --set rollout.group_size=4 --set rollout.batch_size=8 "
+    "--set train.iterations=2 --set evaluate.num_images=8"
+)
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The example as a wheel, installed into a directory of its own."""
-    wheels, site = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("site")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    source = str(EXAMPLES / "guardcore-warmth")
-    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), source]
-    subprocess.run([*pip, *build], check=True)
-    wheel = next(wheels.glob("guardcore_warmth-*.whl"))
-    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
-    return {**os.environ, "PYTHONPATH": str(site)}
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
+    """An environment with GuardCore alone."""
+    return Fresh(tmp_path_factory.mktemp("fresh"))
 
 
-def guardcore(*arguments: str, env: dict[str, str], cwd: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "guardcore_cli", *arguments],
-        env=env,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def config_before(bare: Fresh) -> str:
+    """What a run would be before anybody else's package is there."""
+    return bare.run("guardcore config show", bare.folder)
 
 
-def test_the_example_is_listed_with_origin_and_version(environment, tmp_path):
-    listed = json.loads(guardcore("plugins", "list", "--json", env=environment, cwd=tmp_path))
-    rows = {row["qualified"]: row for row in listed["components"]}
-    assert rows["guardcore-warmth:temper"]["kind"] == "ratio_transform"
-    assert rows["guardcore-warmth:warmth"]["version"] == "0.3.0"
+@pytest.fixture(scope="module")
+def fresh(bare: Fresh, config_before: str) -> Fresh:
+    """The environment with the three wheels."""
+    wheels = bare.folder / "examples"
+    sources = " ".join(f"'{EXAMPLES / package}'" for package in PACKAGES)
+    bare.run(f"pip wheel --quiet --wheel-dir '{wheels}' {sources}", bare.folder)
+    bare.run(f"pip install --quiet '{wheels}'/*.whl", bare.folder)
+    return bare
+
+
+def test_installing_them_changes_nothing_by_itself(
+    fresh: Fresh, config_before: str, tmp_path: Path
+) -> None:
+    assert fresh.run("guardcore config show", tmp_path) == config_before
+
+
+def test_each_is_listed_with_origin_and_version(fresh: Fresh, tmp_path: Path) -> None:
+    listed = json.loads(fresh.run("guardcore plugins list --json", tmp_path))
+    rows = {row["qualified"]: (row["kind"], row["version"]) for row in listed["components"]}
+    for package, (kind, name) in PACKAGES.items():
+        assert rows[f"{package}:{name}"] == (kind, "0.1.0")
     assert listed["problems"] == []
 
 
-def test_the_example_trains_the_embedded_model(environment, tmp_path):
-    words = ["ratio-norm", "temper:power=0.25", "ppo-clip:low=1e-4,high=2e-4"]
-    ratio = [part for word in words for part in ("--ratio", word)]
-    settings = [part for path, value in SMALL.items() for part in ("--set", f"{path}={value}")]
-    guardcore(
-        "train",
-        *ratio,
-        "--reward",
-        "warmth",
-        *settings,
-        "--out",
-        "run",
-        env=environment,
-        cwd=tmp_path,
-    )
+def test_the_doctor_has_nothing_to_say(fresh: Fresh, tmp_path: Path) -> None:
+    said = fresh.run(f"guardcore plugins doctor {' '.join(PACKAGES)}", tmp_path)
+    assert said.strip() == "3 plugins, 3 components: no finding"
+
+
+def test_their_own_tests_pass_against_what_is_installed(fresh: Fresh, tmp_path: Path) -> None:
+    for package in PACKAGES:
+        (test,) = (EXAMPLES / package).glob("test_*.py")
+        assert "check_" in test.read_text()  # of the contract kit
+        (tmp_path / test.name).write_text(test.read_text())
+    assert "9 passed" in fresh.run("pytest -q -p no:cacheprovider", tmp_path)
+
+
+def test_one_run_uses_all_three(fresh: Fresh, tmp_path: Path) -> None:
+    fresh.run(TRAIN, tmp_path)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    used = {(row["path"], row["name"], row["version"]) for row in manifest["components"]}
-    assert ("ratio.1", "guardcore-warmth:temper", "0.3.0") in used
-    assert ("reward.0", "guardcore-warmth:warmth", "0.3.0") in used
+    used = {row["path"]: (row["name"], row["version"]) for row in manifest["components"]}
+    assert used["sampler"] == ("guardcore-fading-sde:fading-sde", "0.1.0")
+    assert used["ratio.1"] == ("guardcore-spread-clip:spread-clip", "0.1.0")
+    assert used["reward.0"] == ("guardcore-colourfulness:colourfulness", "0.1.0")
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     assert [row["iteration"] for row in rows] == [0, 1, 2]
-    assert all(-1 <= row["reward/warmth"] <= 1 for row in rows[1:])
-
-
-def test_installing_the_example_changes_nothing_by_itself(environment, tmp_path):
-    bare = {key: value for key, value in environment.items() if key != "PYTHONPATH"}
-    with_plugin = guardcore("config", "show", env=environment, cwd=tmp_path)
-    assert with_plugin == guardcore("config", "show", env=bare, cwd=tmp_path)
+    assert all(0 < row["reward/colourfulness"] <= 1 and row["grad_norm"] > 0 for row in rows[1:])

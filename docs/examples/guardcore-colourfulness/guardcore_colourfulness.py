@@ -3,13 +3,18 @@
 Source: Hasler and Süsstrunk, Measuring colourfulness in natural images (2003).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import Field
-from torch import Tensor
 
 from guardcore import Options, Prompt, Registrar, Reward, hookimpl
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ColourfulnessOptions(Options):

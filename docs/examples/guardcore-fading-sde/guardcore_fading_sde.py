@@ -1,11 +1,16 @@
 """A sampler whose noise fades as the image forms."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import Field
-from torch import Tensor
 
 from guardcore import Options, Registrar, Sampler, Step, Transition, hookimpl, per_row
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class FadingSDEOptions(Options):

@@ -1,21 +1,17 @@
-"""The range follows the step; bounds already there are kept."""
+"""The contract; the range follows the step; bounds already there are kept."""
 
 import torch
 
-from guardcore import RatioTerms, Schedule, StepContext, create
+from guardcore import RatioTerms, create
+from guardcore.testing import check_ratio_transform, step_context
 
 
-def context() -> StepContext:
-    """Two rows, at the first and the second step of three."""
-    schedule = Schedule(torch.tensor([1.0, 0.9, 0.5, 0.0]))
-    step = schedule.step(torch.tensor([0, 1]), batch=2)
-    x = torch.zeros(2, 4)
-    transition = create("sampler", "flow-sde").transition(x, x, step)
-    return StepContext(step=step, old=transition, new=transition, x_next=x)
+def test_it_keeps_the_contract() -> None:
+    check_ratio_transform(create("ratio_transform", "spread-clip"))
 
 
 def test_the_range_is_the_width_times_each_rows_own_spread() -> None:
-    rows = context()
+    rows = step_context(rows=2, steps=[0, 8])  # the first, and the last that is trained
     clip = create("ratio_transform", "spread-clip", width=0.01)
     terms = clip(RatioTerms(torch.zeros(2)), rows)
     spread = rows.old.velocity_gain / rows.old.std
@@ -27,6 +23,6 @@ def test_the_range_is_the_width_times_each_rows_own_spread() -> None:
 def test_a_narrower_range_stays() -> None:
     before = RatioTerms(torch.zeros(2), low=0.999, high=1.001)
     clip = create("ratio_transform", "spread-clip", width=10.0)
-    after = clip(before, context())
+    after = clip(before, step_context(rows=2))
     torch.testing.assert_close(after.low, before.low)
     torch.testing.assert_close(after.high, before.high)
