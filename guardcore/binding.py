@@ -145,7 +145,11 @@ class _Binder:
         self, kind: str, spec: Spec, patch: Mapping[str, Mapping[str, Any]], path: str
     ) -> SpecLike:
         """Return a word with its patch; a wrong one is noted and left out."""
-        whole = Spec.model_validate({**spec.model_dump(), **patch.get(spec.use, {})})
+        own = dict(patch.get(spec.use, {}))
+        if "use" in own:
+            del own["use"]
+            self.problems.append(f"{path}.{spec.use}.use: the strategy has its words; leave it out")
+        whole = Spec.model_validate({**spec.model_dump(), **own})
         sound = spec.use not in patch or self._one(kind, whole, f"{path}.{spec.use}")
         return (whole if sound else spec).model_dump()
 

@@ -31,7 +31,11 @@ class CheckpointError(GuardcoreError):
 
 
 def printable(text: str) -> str:
-    """Return ``text`` on one line, what has no glyph escaped: a config's keys may be anything."""
+    r"""Return ``text`` on one line, what has no glyph escaped: a key may be anything.
+
+    >>> printable("\ufeffbackbone: unknown key")
+    '\\ufeffbackbone: unknown key'
+    """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -63,7 +63,7 @@ def _brief(value: Any) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an int of more than 4300 digits; a list in itself
-        return f"a {type(value).__name__}"
+        return f"{type(value).__name__} too long to print"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 4 :]}"
 
 

@@ -47,7 +47,9 @@ PLAIN = st.one_of(
     NUMBERS,
     st.text(max_size=12),
     st.sampled_from(NAMES),
-    st.sampled_from(["2e-6", "on", "0x1f", "1_000", "guard", "all", "auto", "stranger:thing", "a:b:c"]),
+    st.sampled_from(
+        ["2e-6", "on", "0x1f", "1_000", "guard", "all", "auto", "stranger:thing", "a:b:c"]
+    ),
     st.sampled_from(["x" * 5000, "\x1b[31m", "[/red]", "ａ\u202eb", "a\r\nb", "%s{}", "\ud800"]),
     st.sampled_from([b"\xff", datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1)]),
 )
@@ -130,7 +132,9 @@ def _joined(*parts):
 
 
 WORDS = st.one_of(
-    st.sampled_from([*NAMES, *OPTIONS, "", "guard", "nan", "{", "[1", "&a", "*a", "2e-6", "!!python/name:x"]),
+    st.sampled_from(
+        [*NAMES, *OPTIONS, "", "guard", "nan", "{", "[1", "&a", "*a", "2e-6", "!!python/name:x"]
+    ),
     st.text(max_size=6),
 )
 COMPONENTS = _joined(

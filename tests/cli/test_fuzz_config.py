@@ -9,7 +9,7 @@ from guardcore.binding import bind
 from guardcore.bound import resolved
 from guardcore.config import RunConfig
 from guardcore.errors import ConfigError, GuardcoreError, printable
-from guardcore.layers import Overrides, parse_config, read_yaml
+from guardcore.layers import Overrides, laid_over, parse_config, read_yaml
 from guardcore.plugins import installed
 from malformed import ASSIGNMENTS, COMPONENTS, SOUND, files, trees
 
@@ -44,6 +44,33 @@ def check(make, known=SECTIONS):
 @given(trees())
 def test_a_tree_is_bound_or_refused_line_by_line(tree):
     check(lambda: parse_config(tree), SECTIONS | {printable(str(key)) for key in tree})
+
+
+FOUND = {
+    "backbone: !!bool maybe": "is not YAML: 'maybe'",
+    "seed: 0x"
+    + "f"
+    * 5000: "seed: input should be less than 9223372036854775808, received int too long to print",
+    "<all>: 1": "<all>: unknown key",
+    "on: 1": "True: keys should be strings, received True",
+    '"\\ufeffseed": 1': r"\ufeffseed: unknown key; did you mean 'seed'?",
+    '"a\\nb": 1': r"a\nb: unknown key",
+    f"seed: [{'x, ' * 5000}]": "seed: input should be a valid integer, received ['x', 'x'",
+    "strategy_options: {guard: {ppo-clip: {use: null}}}": "strategy_options.guard.ppo-clip.use: ",
+}
+"""What earlier searches found, with what is said of it now."""
+
+
+@pytest.mark.parametrize("found", FOUND)
+def test_what_was_found_once_is_told_in_a_line(tmp_path, found):
+    path = tmp_path / "fuzz.yaml"
+    path.write_text(found)
+    with pytest.raises(GuardcoreError) as caught:
+        config = parse_config(laid_over(SOUND[0], read_yaml(path)))
+        bind(config, installed())
+    assert FOUND[found] in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < LONGEST
 
 
 @many

@@ -51,8 +51,8 @@ def test_every_hook_component_and_public_name_has_its_heading():
     for entry in PluginHost.discover().registry:
         if entry.origin.distribution == "guardcore":
             assert f"{{#{entry.kind}-{entry.name}}}" in written["components.md"]
-            for option in entry.options.model_fields:
-                assert f"| `{option}` |" in written["components.md"]
+            for name, field in entry.options.model_fields.items():
+                assert f"| `{field.alias or name}` |" in written["components.md"]
     reference = written["hooks.md"] + written["names.md"]
     for name in guardcore.__all__:
         assert name in ("RunConfig", "hookimpl") or f"# `{name}`" in reference, name
