@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+_LONGEST = 800
+"""Characters of a problem's line."""
+
 
 class GuardcoreError(Exception):
     """A mistake that a user can fix; the command line prints it as one line and exits with 2."""
@@ -31,12 +34,15 @@ class CheckpointError(GuardcoreError):
 
 
 def printable(text: str) -> str:
-    r"""Return ``text`` on one line, what has no glyph escaped: a key may be anything.
+    r"""Return ``text`` on one line that can be read: a config's keys and names may be anything.
+
+    What has no glyph is escaped, and of a line without end both ends are kept.
 
     >>> printable("\ufeffbackbone: unknown key")
     '\\ufeffbackbone: unknown key'
     """
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 4 :]}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
