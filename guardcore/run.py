@@ -17,6 +17,7 @@ from guardcore.clock import Clock
 from guardcore.components import Advantage, Backbone, PromptSource, Reward, Sampler, Tracker
 from guardcore.config import RunConfig
 from guardcore.errors import GuardcoreError
+from guardcore.judge import close
 from guardcore.judges import Judges, Session
 from guardcore.objective import Objective
 from guardcore.plan import draw_prompts, refill_prompts
@@ -90,8 +91,8 @@ def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
         rewards = {}
         for label, bound in binding.rewards.items():
             rewards[label] = bound.build()
-            stack.callback(rewards[label].close)
-        judges = stack.enter_context(Judges(rewards))
+            stack.callback(close, rewards[label])
+        judges = stack.enter_context(Judges(rewards, config.rollout.reward_timeout))
         backbone = build_backbone(config, binding)
         trackers = []
         for bound in binding.trackers:
