@@ -30,6 +30,10 @@ class PreflightError(GuardcoreError):
     """The rollout and the update do not score the same thing."""
 
 
+class WriteError(GuardcoreError):
+    """Something could not be written: a full disk, a missing permission."""
+
+
 class CheckpointError(GuardcoreError):
     """A checkpoint is damaged, missing or belongs to another run."""
 

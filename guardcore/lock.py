@@ -7,6 +7,7 @@ tell a process that died from one that works.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -15,9 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from guardcore.errors import GuardcoreError
+from guardcore.errors import GuardcoreError, WriteError
+from guardcore.writing import refused
 
 _log = logging.getLogger("guardcore")
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What a file system says that has none, as some network mounts do."""
 
 
 class RunLock:
@@ -41,7 +45,7 @@ class RunLock:
         """Take it, unless it is held already; the directory must be there.
 
         Raises:
-            GuardcoreError: Another process has it.
+            GuardcoreError: Another process has it, or the lock cannot be written.
         """
         if self.held:
             return
@@ -55,7 +59,9 @@ class RunLock:
                 f"{self._directory} is being written by {self._who()}; wait for it, stop it, or "
                 "choose another --out"
             ) from None
-        except NotImplementedError as error:
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                raise WriteError(refused(self._directory / ".lock", error)) from error
             _log.warning(
                 "%s: the file system has no locks (%s); see that no other process writes here",
                 self._directory,

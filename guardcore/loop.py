@@ -16,7 +16,7 @@ from guardcore import checkpoint
 from guardcore.binding import bind
 from guardcore.bound import Binding, resolved
 from guardcore.config import RunConfig
-from guardcore.errors import CheckpointError, GuardcoreError
+from guardcore.errors import CheckpointError, GuardcoreError, WriteError
 from guardcore.iteration import iterate_with_room
 from guardcore.learner import Learner, State
 from guardcore.manifest import change_warnings
@@ -107,8 +107,9 @@ def _locked(
         _log.warning(warning)
     try:
         outcome = _recorded(config, binding, record, observers, resume)
-    except Exception:
-        if report and record.error_log.is_file():
+    except Exception as error:
+        no_disk = isinstance(error, CheckpointError | WriteError)  # what said so is enough
+        if report and record.error_log.is_file() and not no_disk:
             report_run(record)
         raise
     if report:
@@ -130,7 +131,7 @@ def _recorded(
         except Exception as error:
             record.write_error(error)
             if isinstance(error, OSError):
-                raise GuardcoreError(refused(error.filename or record.path, error)) from error
+                raise WriteError(refused(error.filename or record.path, error)) from error
             raise
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from guardcore.errors import GuardcoreError
+from guardcore.errors import WriteError
 
 
 @contextmanager
@@ -17,12 +17,12 @@ def written(path: Path) -> Iterator[None]:
     """Inside, whatever the system refuses is one line that names ``path``.
 
     Raises:
-        GuardcoreError: In place of an ``OSError``, or what safetensors makes of one.
+        WriteError: In place of an ``OSError``, or what safetensors makes of one.
     """
     try:
         yield
     except (OSError, SafetensorError) as error:
-        raise GuardcoreError(refused(path, error)) from error
+        raise WriteError(refused(path, error)) from error
 
 
 def refused(path: Path | str, error: Exception) -> str:
@@ -38,7 +38,7 @@ def replace(path: Path, text: str) -> None:
     """Write a whole file or none: aside, to the disk, then renamed over.
 
     Raises:
-        GuardcoreError: It could not be written; what was there is there still.
+        WriteError: It could not be written; what was there is there still.
     """
     aside = path.with_name(f".{path.name}.writing")
     with written(path):
@@ -55,7 +55,7 @@ def append(path: Path, lines: Iterable[str]) -> None:
     """Append lines to a file.
 
     Raises:
-        GuardcoreError: They could not be written; the last of them may be torn.
+        WriteError: They could not be written; the last of them may be torn.
     """
     with written(path), path.open("a", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)

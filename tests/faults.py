@@ -61,8 +61,8 @@ def hang_with_a_child() -> None:
 
 
 def fill_the_disk() -> None:
-    """Let no file grow beyond 100 bytes from now on: what needs no root, and reads alike."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    """Let no file grow beyond 1000 bytes from now on: what needs no root, and reads alike."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
 def break_down() -> None:
