@@ -1,7 +1,8 @@
 """Checkpoints: safetensors and JSON, written aside and renamed, with checksums.
 
 A directory ``checkpoints/iteration-NNNNNN`` is whole or it is not there; so is one of
-``recordings/``, which has the same form.
+``recordings/``, which has the same form. One that was damaged later is set aside in ``damaged/``,
+never removed.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from guardcore.errors import CheckpointError
 from guardcore.learner import Learner, State
+from guardcore.writing import sync
 
 _log = logging.getLogger("guardcore")
 _NAME = re.compile(r"iteration-(\d{6,})")
@@ -55,7 +57,7 @@ class Checkpoint:
         """Return one file's tensors."""
         with self._sound():
             if _sha256(self.path / f"{name}.safetensors") != self._files()[name]:
-                raise CheckpointError(f"{self.path}: {name}.safetensors has been altered")
+                raise CheckpointError(f"{self.path / name}.safetensors has been altered")
             return load_file(self.path / f"{name}.safetensors")
 
     def _files(self) -> Mapping[str, str]:
@@ -66,7 +68,7 @@ class Checkpoint:
     def _record(self) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((self.path / _STATE).read_text(encoding="utf-8"))
         if record.pop("checksum") != _digest(record):
-            raise CheckpointError(f"{self.path}: {_STATE} has been altered")
+            raise CheckpointError(f"{self.path / _STATE} has been altered")
         return record
 
     @contextmanager
@@ -93,9 +95,10 @@ def save(
     """
     written = write(directory, iteration, state.items(), counters)
     found = find(directory)
-    later = [c for c in found if c.iteration > iteration]  # damaged: resuming stepped over them
+    for later in (c for c in found if c.iteration > iteration):  # nothing whole can be later
+        _set_aside(later)
     aged = [c for c in found if c.iteration <= iteration][:-keep]
-    for old in [*(c for c in aged if c.iteration != best), *later]:
+    for old in (c for c in aged if c.iteration != best):
         _remove(old)
     return written
 
@@ -118,14 +121,15 @@ def write(
         aside.mkdir(parents=True)
         directory.mkdir(exist_ok=True)
         _write(aside, iteration, files, counters)
-        if target.exists():  # a damaged one, that resuming stepped over
-            _remove(Checkpoint(target, iteration))
+        if target.exists():  # nothing whole can be there
+            _set_aside(Checkpoint(target, iteration))
         aside.rename(target)
-        _sync(directory)
+        sync(directory)
     except Exception as error:  # safetensors reports a full disk as its own error
         shutil.rmtree(aside, ignore_errors=True)
         raise CheckpointError(
-            f"cannot write {target}: {error}; the checkpoints before it are untouched"
+            f"cannot write {target}: {error}; mend that and go on with --resume, the checkpoints "
+            "before it are untouched"
         ) from error
     return Checkpoint(target, iteration)
 
@@ -149,13 +153,18 @@ class Restored:
 
 
 def restore(learner: Learner, directory: Path) -> Restored:
-    """Load the newest whole checkpoint into ``learner``; return it, if there is one."""
+    """Load the newest whole checkpoint into ``learner``; return it, if there is one.
+
+    Damaged ones are set aside, with a warning.
+    """
     for found in reversed(find(directory)):
         try:
             state, counters = found.load()
             learner.load(state, counters)
         except CheckpointError as error:
-            _log.warning("%s; going back to the one before", error)
+            _log.warning(
+                "%s; set aside as %s, going back to the one before", error, _set_aside(found)
+            )
             continue
         return Restored(found.iteration, state, counters)
     return Restored()
@@ -171,13 +180,13 @@ def _write(
     for name, tensors in files:
         path = aside / f"{name}.safetensors"
         save_file(dict(tensors), path)
-        _sync(path)
+        sync(path)
         checksums[name] = _sha256(path)
     record = {"format": 1, "iteration": iteration, "counters": counters, "sha256": checksums}
     path = aside / _STATE
     path.write_text(json.dumps({**record, "checksum": _digest(record)}, indent=1), "utf-8")
-    _sync(path)
-    _sync(aside)
+    sync(path)
+    sync(aside)
 
 
 def drop_after(directory: Path, iteration: int) -> None:
@@ -195,6 +204,16 @@ def _remove(found: Checkpoint) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def _set_aside(found: Checkpoint) -> Path:
+    """Move a damaged checkpoint to where it can be looked at; return where that is."""
+    folder = found.path.parent.parent / "damaged" / found.path.parent.name
+    folder.mkdir(parents=True, exist_ok=True)
+    numbered = (folder / f"{found.path.name}.{number}" for number in count(1))
+    target = next(path for path in numbered if not path.exists())
+    found.path.rename(target)
+    return target
+
+
 def _digest(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
@@ -202,11 +221,3 @@ def _digest(record: Mapping[str, Any]) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -76,6 +76,12 @@ class Rollout(Section):
         description="do the iteration again with half the batch_size, and go on with it; needs a "
         "copy of the trained weights and the optimizer's state in the host's memory; or stop",
     )
+    reward_timeout: float | None = Field(
+        1800.0,
+        gt=0,
+        description="seconds that one call of a reward may take, in an evaluation too, before the "
+        "run ends; null: any time",
+    )
 
 
 class Train(Section):

@@ -25,8 +25,16 @@ class ComponentError(GuardcoreError):
     """A component broke its contract during a run (wrong shape, NaN, raised)."""
 
 
+class RewardTimeoutError(ComponentError):
+    """A reward did not answer in time; its call may be under way still."""
+
+
 class PreflightError(GuardcoreError):
     """The rollout and the update do not score the same thing."""
+
+
+class WriteError(GuardcoreError):
+    """Something could not be written: a full disk, a missing permission."""
 
 
 class CheckpointError(GuardcoreError):

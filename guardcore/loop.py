@@ -16,7 +16,7 @@ from guardcore import checkpoint
 from guardcore.binding import bind
 from guardcore.bound import Binding, resolved
 from guardcore.config import RunConfig
-from guardcore.errors import GuardcoreError
+from guardcore.errors import CheckpointError, GuardcoreError, WriteError
 from guardcore.iteration import iterate_with_room
 from guardcore.learner import Learner, State
 from guardcore.manifest import change_warnings
@@ -30,6 +30,7 @@ from guardcore.run import Run, coming_prompts, prepare_prompts, prepared
 from guardcore.run_directory import RunDirectory
 from guardcore.signals import StopRequest
 from guardcore.watch import Alarm, Watcher
+from guardcore.writing import refused
 
 _log = logging.getLogger("guardcore")
 
@@ -83,6 +84,19 @@ def train(
     else:
         binding = bind(config, registry)
     record = RunDirectory(Path(directory))
+    with record.locked():
+        return _locked(config, binding, record, observers or Observers(), resume, report)
+
+
+def _locked(
+    config: RunConfig,
+    binding: Binding,
+    record: RunDirectory,
+    observers: Observers,
+    resume: bool,
+    report: bool,
+) -> Outcome:
+    """Check what is there, run, and report on it."""
     record.check(resolved(config, binding), binding.may_change(), resume=resume)
     newest = record.newest() if resume else None
     if newest and newest.iteration >= config.train.iterations and record.adapter.is_dir():
@@ -92,9 +106,10 @@ def train(
     for warning in (*binding.warnings, *change_warnings(record.changes(binding))):
         _log.warning(warning)
     try:
-        outcome = _recorded(config, binding, record, observers or Observers(), resume)
-    except Exception:
-        if report and record.error_log.is_file():
+        outcome = _recorded(config, binding, record, observers, resume)
+    except Exception as error:
+        no_disk = isinstance(error, CheckpointError | WriteError)  # what said so is enough
+        if report and record.error_log.is_file() and not no_disk:
             report_run(record)
         raise
     if report:
@@ -116,9 +131,7 @@ def _recorded(
         except Exception as error:
             record.write_error(error)
             if isinstance(error, OSError):
-                raise GuardcoreError(
-                    f"cannot write {error.filename or record.path}: {error.strerror or error}"
-                ) from error
+                raise WriteError(refused(error.filename or record.path, error)) from error
             raise
 
 
@@ -160,6 +173,7 @@ def _run(
         report_iteration(run, record, iteration, metrics | run.clock.lap(), rows)
         if stopping or iteration % config.checkpoint.every == 0 or iteration == best:
             with run.clock("checkpoint"):
+                record.sync()
                 state, counters = _state(run, learner)
                 keep = config.checkpoint.keep
                 checkpoint.save(record.checkpoints, iteration, state, counters, keep, best)
@@ -187,13 +201,15 @@ def _state(run: Run, learner: Learner) -> tuple[State, dict[str, Any]]:
 def _write_adapter(run: Run, learner: Learner, record: RunDirectory, best: int | None) -> None:
     """Write the averaged weights as they are, or those of the checkpoint ``best``."""
     if best is not None:
-        state, counters = record.checkpoint(best).load()
-        learner.load(state, counters)
+        try:
+            state, counters = record.checkpoint(best).load()
+            learner.load(state, counters)
+        except CheckpointError as error:
+            _log.warning("%s; adapter/ holds the last weights, not those of the best", error)
     with learner.averaged():
         record.write_adapter(run.backbone.save_adapter)
 
 
 def _announce(received: signal.Signals) -> None:
-    _log.warning(
-        "%s: finishing this iteration, then saving; once more to stop at once", received.name
-    )
+    hurry = "; once more to stop at once" if received == signal.SIGINT else ""
+    _log.warning("%s: finishing this iteration, then saving%s", received.name, hurry)

@@ -13,6 +13,7 @@ from guardcore.learner import Learner
 from guardcore.run import Run
 from guardcore.run_directory import RunDirectory
 from guardcore.watch import Watcher
+from guardcore.writing import written
 
 _log = logging.getLogger("guardcore")
 
@@ -61,5 +62,6 @@ def _write_grid(run: Run, record: RunDirectory, iteration: int, evaluation: Eval
     captions = [prompt.text for prompt in evaluation.prompts[: len(evaluation.images)]]
     if captions:
         path = record.samples / f"iteration-{iteration:06d}.png"
-        save_grid(path, evaluation.images, captions)
+        with written(path):
+            save_grid(path, evaluation.images, captions)
         run.trackers.images(iteration, "held-out", evaluation.images, captions)

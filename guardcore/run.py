@@ -19,6 +19,7 @@ from guardcore.clock import Clock
 from guardcore.components import Advantage, Backbone, PromptSource, Reward, Sampler, Tracker
 from guardcore.config import RunConfig
 from guardcore.errors import GuardcoreError
+from guardcore.judge import close
 from guardcore.judges import Judges, Session
 from guardcore.objective import Objective
 from guardcore.plan import draw_prompts, refill_prompts
@@ -105,8 +106,8 @@ def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
         rewards = {}
         for label, bound in binding.rewards.items():
             rewards[label] = bound.build()
-            stack.callback(rewards[label].close)
-        judges = stack.enter_context(Judges(rewards))
+            stack.callback(close, rewards[label])
+        judges = stack.enter_context(Judges(rewards, config.rollout.reward_timeout))
         trackers = []
         for bound in binding.trackers:
             trackers.append(bound.build())

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-import os
 import shutil
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from guardcore.errors import CheckpointError, GuardcoreError
+from guardcore.lock import RunLock
 from guardcore.manifest import Change, changes, component_records, manifest, resumptions
+from guardcore.rows import append_rows, cut_rows, read_rows
+from guardcore.writing import replace, sync, written
 
 if TYPE_CHECKING:
     from guardcore.bound import Binding
@@ -26,6 +27,7 @@ _MAY_CHANGE = {
     "train.learning_rate",
     "train.max_grad_norm",
     "train.max_skipped_updates",
+    "rollout.reward_timeout",
     "checkpoint.every",
     "checkpoint.keep",
     "record.iterations",
@@ -34,6 +36,8 @@ _MAY_CHANGE = {
 
 _OBSERVING = {"tracker", "plugins"}
 """What is told about a run and changes nothing in it."""
+
+_ROWS = ("metrics", "steps")
 
 
 class RunDirectory:
@@ -49,6 +53,21 @@ class RunDirectory:
         self.adapter = path / "adapter"
         self.report = path / "report.html"
         self.error_log = path / "error.log"
+        self._lock = RunLock(path)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Inside, no other process writes here; a directory that is new is locked by ``open``.
+
+        Raises:
+            GuardcoreError: Another process does, with its name.
+        """
+        if self._holds_a_run():
+            self._lock.take()
+        try:
+            yield
+        finally:
+            self._lock.give_back()
 
     def read_config(self) -> dict[str, Any]:
         """Return the resolved config, as it was written."""
@@ -70,7 +89,7 @@ class RunDirectory:
         """
         if self.path.exists() and not self.path.is_dir():
             raise GuardcoreError(f"{self.path} is a file; choose another --out")
-        if not (self.config.is_file() and self.manifest.is_file()):
+        if not self._holds_a_run():
             strangers = self.path.is_dir() and _visible(self.path)
             if strangers:
                 raise GuardcoreError(
@@ -88,18 +107,38 @@ class RunDirectory:
             )
 
     def open(self, config: Mapping[str, Any], binding: Binding) -> None:
-        """Create the directory and write what describes the run."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Create the directory and write what describes the run.
+
+        Raises:
+            GuardcoreError: It cannot be written, or another process was quicker.
+        """
+        self._claim()
         self._write_manifest(self._new_manifest(config, binding))
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        _replace(self.config, text)  # the last of the two: with it the directory holds a run
-        self.samples.mkdir(exist_ok=True)
-        self.checkpoints.mkdir(exist_ok=True)
+        replace(self.config, text)  # the last of the two: with it the directory holds a run
+        for folder in (self.samples, self.checkpoints):
+            with written(folder):
+                folder.mkdir(exist_ok=True)
         self.error_log.unlink(missing_ok=True)
         self.report.unlink(missing_ok=True)  # that of fewer iterations
         shutil.rmtree(self.adapter, ignore_errors=True)  # likewise
         for half_done in (".writing", ".removing", ".adapter.writing"):  # by a killed run
             shutil.rmtree(self.path / half_done, ignore_errors=True)
+
+    def _holds_a_run(self) -> bool:
+        return self.config.is_file() and self.manifest.is_file()
+
+    def _claim(self) -> None:
+        """Create the directory and lock it, unless it is locked already."""
+        with written(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if self._lock.held:
+                return
+            self._lock.take()
+        if self._holds_a_run():
+            raise GuardcoreError(
+                f"{self.path} holds a run by now, begun by another process; choose another --out"
+            )
 
     def write_calibrated(self, found: Mapping[str, Any]) -> None:
         """Write into the manifest the options that the run itself has found, by config path."""
@@ -127,7 +166,7 @@ class RunDirectory:
         return stored
 
     def _write_manifest(self, content: Mapping[str, Any]) -> None:
-        _replace(self.manifest, json.dumps(content, indent=1) + "\n")
+        replace(self.manifest, json.dumps(content, indent=1) + "\n")
 
     def newest(self) -> Checkpoint | None:
         """Return the newest checkpoint."""
@@ -154,31 +193,32 @@ class RunDirectory:
 
     def append(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows to ``metrics`` or ``steps``, a JSON object a line."""
-        with (self.path / f"{name}.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
+        append_rows(self._rows(name), rows)
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Return the whole rows of ``metrics`` or ``steps``; a torn last line is left out."""
-        path = self.path / f"{name}.jsonl"
-        if not path.is_file():
-            return []
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        return read_rows(self._rows(name))
+
+    def sync(self) -> None:
+        """Have all rows outlive a power failure; their checkpoint may then be written."""
+        for name in _ROWS:
+            with written(self._rows(name)):
+                sync(self._rows(name))
 
     def cut_back(self, iteration: int) -> None:
         """Drop every row and recording after ``iteration``; below 0 drops all."""
-        for name in ("metrics", "steps"):
-            path = self.path / f"{name}.jsonl"
-            if path.is_file():
-                kept = [row for row in self.rows(name) if row["iteration"] <= iteration]
-                _replace(path, "".join(json.dumps(row) + "\n" for row in kept))
+        for name in _ROWS:
+            cut_rows(self._rows(name), iteration)
         from guardcore import checkpoint  # likewise
 
         checkpoint.drop_after(self.recordings, iteration)
 
+    def _rows(self, name: str) -> Path:
+        return self.path / f"{name}.jsonl"
+
     def write_samples(self, iteration: int, record: Mapping[str, Any]) -> None:
         """Write an evaluation's prompts and scores."""
-        _replace(self.samples / f"iteration-{iteration:06d}.json", json.dumps(record, indent=1))
+        replace(self.samples / f"iteration-{iteration:06d}.json", json.dumps(record, indent=1))
 
     def read_samples(self, iteration: int) -> dict[str, Any] | None:
         """Read an evaluation's prompts and scores; None where there is none."""
@@ -192,35 +232,21 @@ class RunDirectory:
         """Have ``save`` write a directory aside, then rename it to ``adapter/``."""
         aside = self.path / ".adapter.writing"
         shutil.rmtree(aside, ignore_errors=True)
-        save(aside)
-        aside.rename(self.adapter)
+        with written(self.adapter):
+            save(aside)
+            aside.rename(self.adapter)
 
     def write_error(self, error: BaseException) -> None:
         """Write the full traceback to ``error.log``, if the disk takes it."""
         text = "".join(traceback.format_exception(error))
-        with contextlib.suppress(OSError):
-            self.error_log.write_text(text, encoding="utf-8")
-
-
-def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace what JSON has no word for by null."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
-    }
+        with contextlib.suppress(GuardcoreError):
+            replace(self.error_log, text)
 
 
 def _visible(directory: Path) -> list[Path]:
     return [
         p for p in directory.iterdir() if not p.name.startswith(".") and p.name != "manifest.json"
     ]
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a whole file or none: aside, then renamed over."""
-    aside = path.with_name(f".{path.name}.writing")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)  # noqa: PTH105 - the same call as Path.replace, atomic on every system
 
 
 def _differences(stored: Any, given: Any, path: str = "") -> list[str]:

@@ -1,4 +1,9 @@
-"""Ctrl-C and SIGTERM: the first asks the loop to stop after this iteration, a second stops now."""
+"""How a run is asked to stop, and the exit code that says that it was.
+
+Ctrl-C is a person, who may be in a hurry: a second one stops at once. SIGTERM and SIGUSR1 are a
+scheduler, which sends them to every process of a job, sometimes twice (by itself and by its
+launcher), and kills what takes too long: the loop stops after the iteration, however often.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,18 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+GO_ON = 75
+"""Exit code after a scheduler's signal: saved, to be resumed; ``EX_TEMPFAIL`` of sysexits.h."""
+
+PREEMPTING = tuple(
+    signal.Signals[name] for name in ("SIGTERM", "SIGUSR1") if name in signal.Signals.__members__
+)
+"""What schedulers send before they kill."""
+
+
+def exit_code(received: signal.Signals) -> int:
+    """Return the code of a process that a signal stopped in good order."""
+    return GO_ON if received in PREEMPTING else 128 + received
 
 
 class StopRequest:
@@ -25,7 +41,8 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._before = {s: signal.signal(s, self._handle) for s in _SIGNALS}
+            heeded = (signal.SIGINT, *PREEMPTING)
+            self._before = {s: signal.signal(s, self._handle) for s in heeded}
         return self
 
     def __exit__(
@@ -38,7 +55,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received = signal.Signals(number)
+            self._announce(self.received)
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = signal.Signals(number)
-        self._announce(self.received)

@@ -1,9 +1,11 @@
 """Settings of the suite. There is no global plugin host to reset: each test builds its own."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import settings
 
 from forge import Done, Forge, Process
@@ -57,3 +59,34 @@ class Guardcore:
 def guardcore(forge: Forge, toy_site: Path, tmp_path: Path) -> Guardcore:
     """The ``guardcore`` command: call it with arguments, or ``start`` it."""
     return Guardcore(forge, toy_site, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def faults_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The faults as an installed distribution."""
+    folder = tmp_path_factory.mktemp("faults")
+    install(folder, "faults", {}, {"faults": "faults"})
+    return folder
+
+
+@pytest.fixture
+def faulty(guardcore: Guardcore, faults_site: Path) -> Guardcore:
+    """The ``guardcore`` command with the faults installed too."""
+    guardcore.path = (*guardcore.path, faults_site)
+    return guardcore
+
+
+@pytest.fixture
+def undisturbed(guardcore: Guardcore, tmp_path: Path):
+    """Write a config, run it; return what it leaves, and how many seconds it took."""
+
+    def finish(tree: dict[str, object]) -> tuple[dict[str, object], float]:
+        from runs import whole
+
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
+        start = time.monotonic()
+        done = guardcore("train", "config.yaml", "--out", "undisturbed")
+        assert done.code == 0, done.err
+        return whole(tmp_path / "undisturbed"), time.monotonic() - start
+
+    return finish

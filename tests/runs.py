@@ -1,6 +1,7 @@
 """Runs of the toy and what they leave behind."""
 
 import json
+import time
 from pathlib import Path
 
 import torch
@@ -92,7 +93,7 @@ def content(path: Path) -> object:
 
 def left_over(directory: Path) -> list[str]:
     """What a finished run should have cleared away."""
-    return [path.name for path in directory.rglob(".*")]
+    return [path.name for path in directory.rglob(".*") if path.name != ".lock"]
 
 
 ONE_UPDATE = {"iterations": 1, "updates_per_iteration": 1, "max_grad_norm": 1e9}
@@ -146,3 +147,29 @@ def falling(at):
         return Falling(RewardOptions())
 
     return toy_host(brightness=("rewards", factory))
+
+
+def slow_tree(seconds, iterations=6, **more):
+    """The config tree of a toy whose reward takes its time."""
+    tree = toy_tree(
+        reward=[{"use": "brightness", "seconds": seconds}],
+        train={"iterations": iterations},
+        evaluate={"every": 2, "num_images": 3, "grid": 1},
+        checkpoint={"every": 1, "keep": 2},
+        rollout={"batch_size": 8},
+    )
+    return {**tree, **more}
+
+
+def wait_for_rows(directory: Path, number: int) -> None:
+    """Wait until a run in another process has finished so many iterations, its base included."""
+    path = directory / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (path.is_file() and path.read_text().count("\n") >= number):
+        assert time.monotonic() < deadline, "the run does not get on"
+        time.sleep(0.01)
+
+
+def whole_state(directory: Path) -> dict[str, object]:
+    """``whole``, but for which checkpoints are there: that depends on where a run was stopped."""
+    return {name: value for name, value in whole(directory).items() if name != "checkpoints"}

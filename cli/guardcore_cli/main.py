@@ -21,6 +21,7 @@ from guardcore_cli import (
     study,
     train,
 )
+from guardcore_cli.leaving import ending
 
 app = typer.Typer(
     name="guardcore",
@@ -52,6 +53,11 @@ app.add_typer(plugins.app, name="plugins")
 
 def run() -> None:
     """Run the command line; a mistake that a user can fix is one line and exit code 2."""
+    with ending():
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except ConfigError as error:

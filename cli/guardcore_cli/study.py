@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guardcore.signals import exit_code
 from guardcore_cli import parameters
+from guardcore_cli.leaving import preemptible
 
 if TYPE_CHECKING:
     from guardcore.layers import Overrides
@@ -95,7 +97,8 @@ def study(
         return
     directory.remember(base, grids)
     try:
-        _run(directory, found, host)
+        with preemptible(lambda: _command(directory)):
+            _run(directory, found, host)
     except KeyboardInterrupt:
         typer.echo(f"stopped at once; go on with: {_command(directory)}", err=True)
         raise typer.Exit(130) from None
@@ -158,7 +161,7 @@ def _conclude(directory: StudyDirectory, ended: Sequence[Ended]) -> None:
             f"go on with: {_command(directory)}",
             err=True,
         )
-        raise typer.Exit(128 + last.signal.value)
+        raise typer.Exit(exit_code(last.signal))
     if any(one.how == "failed" for one in ended):
         typer.echo(f"try them again with: {_command(directory)}", err=True)
         raise typer.Exit(1)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guardcore.signals import exit_code
 from guardcore_cli import parameters
+from guardcore_cli.leaving import preemptible
 
 if TYPE_CHECKING:
     from guardcore.loop import Outcome
@@ -45,7 +47,12 @@ def train(
     without: parameters.Without = None,
     debug: parameters.Debug = False,
 ) -> None:
-    """Fine-tune a model. With nothing else: the embedded tiny model, on a CPU, in minutes."""
+    """Fine-tune a model. With nothing else: the embedded tiny model, on a CPU, in minutes.
+
+    Exit codes: 0 finished (or stopped by the watch); 2 something to mend, which is said in a line;
+    75 stopped by SIGTERM or SIGUSR1, saved: run it again with --resume; 130 stopped by Ctrl-C;
+    1 anything else.
+    """
     from guardcore.binding import bind
     from guardcore.layers import Overrides
     from guardcore.plugins import PluginHost
@@ -72,10 +79,11 @@ def train(
         describe(settings)
         return
     bind(settings, PluginHost.on_demand().registry)  # mistakes show before torch is imported
-    from guardcore import train as run_training
-
     try:
-        outcome = run_training(settings, directory, resume=resume)
+        with preemptible(lambda: _resume_command(directory)):
+            from guardcore import train as run_training
+
+            outcome = run_training(settings, directory, resume=resume)
     except KeyboardInterrupt:
         typer.echo(f"stopped at once; go on with: {_resume_command(directory)}", err=True)
         raise typer.Exit(130) from None
@@ -91,7 +99,7 @@ def _conclude(outcome: Outcome) -> None:
             f"go on with: {_resume_command(outcome.directory)}",
             err=True,
         )
-        raise typer.Exit(128 + outcome.signal.value)
+        raise typer.Exit(exit_code(outcome.signal))
     if outcome.alarm is not None:
         typer.echo(
             f"stopped by the watch after iteration {outcome.iteration}; "

@@ -2,22 +2,14 @@
 
 import json
 import logging
-import os
-import random
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
-import yaml
 
-from guardcore import GuardcoreError, Options, checkpoint
-from guardcore.errors import CheckpointError
-from guardcore_cli.loading import embedded_profile
-from runs import checkpoints, falling, left_over, metrics, rows, run, whole
-from toy import Brightness, RewardOptions, ToyBackbone, ToyOptions, toy_host, toy_tree
+from guardcore import GuardcoreError, Options
+from runs import checkpoints, falling, left_over, rows, run, whole
+from toy import Brightness, ToyBackbone, ToyOptions, toy_host
 
 SHAPES = {
     "the default": {},
@@ -233,161 +225,6 @@ def test_a_model_of_other_parameters_is_not_loaded_into(tmp_path):
     assert checkpoints(tmp_path) == [1]
 
 
-# A disk that is full
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 400 kB, where the tests run as root; else skip."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("needs to mount a tmpfs: run as root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def filling(folder, at, leave):
-    """A brightness that fills the disk at its ``at``-th call, but for ``leave`` bytes."""
-    calls = []
-
-    def factory(options: Options):
-        class Filling(Brightness):
-            def __call__(self, images, prompts):
-                calls.append(1)
-                if len(calls) == at:
-                    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_bsize
-                    (folder / "ballast").write_bytes(b"\0" * (free - leave))
-                return super().__call__(images, prompts)
-
-        return Filling(RewardOptions())
-
-    return toy_host(brightness=("rewards", factory))
-
-
-@pytest.mark.parametrize("leave", [0, 4096, 12288])
-def test_a_full_disk_costs_one_iteration_and_one_line(reference, small_disk, leave):
-    # The third iteration's first call. What is written then: rows, three tensors' files, a record;
-    # at first not even the folder, later the folder and some of the files.
-    settings = sections("no held-out prompts", reward=["test:brightness"])
-    directory = small_disk / "run"
-    with pytest.raises(GuardcoreError) as caught:
-        run(directory, host=filling(small_disk, 4 * 2 + 1, leave), **settings)
-    assert "No space left" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert checkpoints(directory) == [1, 2]
-    (small_disk / "ballast").unlink()
-    assert run(directory, host=falling(0), resume=True, **settings).finished
-    assert whole_without_samples(directory) == whole_without_samples(
-        reference(settings, falling(0))
-    )
-    assert left_over(directory) == []
-
-
-def whole_without_samples(directory):
-    return {k: v for k, v in whole(directory).items() if not k.startswith("samples/")}
-
-
-def test_a_full_disk_says_that_the_checkpoints_before_are_untouched(small_disk):
-    with pytest.raises(CheckpointError, match=r"cannot write .*iteration-000003.*untouched"):
-        settings = sections("no held-out prompts", reward=["test:brightness"])
-        run(small_disk / "run", host=filling(small_disk, 4 * 2 + 1, 4096), **settings)
-
-
-# Signals and sudden death, in processes of their own
-
-
-def slow_tree(seconds, iterations=6, **more):
-    tree = toy_tree(
-        reward=[{"use": "brightness", "seconds": seconds}],
-        train={"iterations": iterations},
-        evaluate={"every": 2, "num_images": 3, "grid": 1},
-        checkpoint={"every": 1, "keep": 2},
-        rollout={"batch_size": 8},
-    )
-    return {**tree, **more}
-
-
-@pytest.fixture
-def undisturbed(guardcore, tmp_path):
-    """Write the config, and return what its undisturbed run leaves."""
-
-    def finish(tree):
-        (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
-        start = time.monotonic()
-        done = guardcore("train", "config.yaml", "--out", "undisturbed")
-        assert done.code == 0, done.err
-        return whole(tmp_path / "undisturbed"), time.monotonic() - start
-
-    return finish
-
-
-def small_embedded_tree():
-    """The embedded model, its geometry odd and small enough for many starts."""
-    rollout = {"groups": 3, "group_size": 5, "batch_size": 6, "num_inference_steps": 4}
-    return embedded_profile() | {
-        "rollout": rollout | {"height": 64, "width": 64, "train_steps": "all"},
-        "train": {"iterations": 8, "learning_rate": 1e-3},
-        "evaluate": {"every": 3, "num_inference_steps": 3, "num_images": 6},
-        "checkpoint": {"every": 1, "keep": 2},
-        "tracker": [],
-    }
-
-
-@pytest.mark.parametrize(
-    "tree",
-    [
-        pytest.param(lambda: slow_tree(0.01), id="toy"),
-        pytest.param(small_embedded_tree, id="embedded", marks=pytest.mark.slow),
-    ],
-)
-def test_killed_at_ten_random_moments_a_run_ends_as_if_undisturbed(
-    guardcore, tmp_path, undisturbed, tree
-):
-    want, seconds = undisturbed(tree())
-    chance, kills, finished = random.Random(0), 0, 0
-    while kills < 10:
-        process = guardcore.start("train", "config.yaml", "--out", f"run-{finished}", "--resume")
-        time.sleep(chance.uniform(0, seconds))
-        process.signal(signal.SIGKILL)
-        done = process.wait()
-        kills += done.code == -signal.SIGKILL
-        finished += done.code == 0
-        assert done.code in (0, -signal.SIGKILL), done.err
-    done = guardcore("train", "config.yaml", "--out", f"run-{finished}", "--resume")
-    assert done.code == 0, done.err
-    for number in range(finished + 1):
-        assert whole(tmp_path / f"run-{number}") == want
-        assert left_over(tmp_path / f"run-{number}") == []
-
-
-def test_killed_before_each_change_of_a_file_a_run_ends_as_if_undisturbed(
-    guardcore, tmp_path, undisturbed
-):
-    # Every moment that can matter: before the n-th open, rename, removal or new folder, for all n.
-    # Two iterations, one checkpoint kept, so that one is removed too. Resumed in this process.
-    # While the report is written, a matter of seconds, every ninth moment.
-    prompts = {"train": "words", "eval": None}
-    tree = slow_tree(0, iterations=2, checkpoint={"every": 1, "keep": 1}, prompts=prompts)
-    want, _ = undisturbed(tree)
-    folder = tmp_path / "run"
-    train = ("train", "config.yaml", "--out", folder)
-    changes = guardcore(*train, crash=(str(folder), 0)).code
-    assert 15 < changes < 60
-    for number in range(1, changes + 1):
-        if (folder / "report.html").is_file() and (changes - number) % 9:
-            continue
-        shutil.rmtree(folder)
-        assert guardcore(*train, crash=(str(folder), number)).code == -signal.SIGKILL
-        in_report = (folder / "adapter").is_dir()
-        assert run(folder, resume=True, report=in_report, **tree).finished, number
-        assert (folder / "report.html").is_file() == in_report, number
-        assert whole_state(folder) == {k: v for k, v in want.items() if k != "checkpoints"}, number
-        assert set(left_over(folder)) <= {".removing"}, number
-        checkpoint.find(folder / "checkpoints")[-1].load()
-
-
 def test_what_a_killed_run_left_half_done_is_cleared_away(tmp_path):
     settings = sections("the default")
     run(tmp_path, **{**settings, "train": {**LONG, "iterations": 5}})
@@ -396,84 +233,6 @@ def test_what_a_killed_run_left_half_done_is_cleared_away(tmp_path):
         (tmp_path / name / "half").write_text("")
     run(tmp_path, resume=True, **{**settings, "checkpoint": {"every": 9, "keep": 9}})
     assert left_over(tmp_path) == []
-
-
-def wait_for_rows(directory, number):
-    path = directory / "metrics.jsonl"
-    deadline = time.monotonic() + 60
-    while not (path.is_file() and path.read_text().count("\n") >= number):
-        assert time.monotonic() < deadline, "the run does not get on"
-        time.sleep(0.01)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_finishes_the_iteration_saves_it_and_says_how_to_go_on(
-    guardcore, tmp_path, undisturbed, number
-):
-    tree = slow_tree(0.02, checkpoint={"every": 100, "keep": 2})
-    want, _ = undisturbed(tree)
-    process = guardcore.start("train", "config.yaml", "--out", "run")
-    wait_for_rows(tmp_path / "run", 2)  # evaluated, and one iteration done
-    process.signal(number)
-    done = process.wait()
-    assert done.code == 128 + number
-    last = metrics(tmp_path / "run")[-1]["iteration"]
-    assert last < 6
-    assert checkpoints(tmp_path / "run") == [last]
-    assert number.name in done.err
-    assert f"after iteration {last}" in done.err
-    assert "guardcore train --resume --out run" in done.err
-    assert "Traceback" not in done.err
-    assert not (tmp_path / "run" / "error.log").exists()
-    done = guardcore("train", "config.yaml", "--out", "run", "--resume")
-    assert done.code == 0, done.err
-    assert whole_state(tmp_path / "run") == {k: v for k, v in want.items() if k != "checkpoints"}
-
-
-def whole_state(directory):
-    return {name: value for name, value in whole(directory).items() if name != "checkpoints"}
-
-
-def test_the_resume_command_that_is_printed_works_as_it_stands(guardcore, tmp_path, undisturbed):
-    want, _ = undisturbed(slow_tree(0.02))
-    process = guardcore.start("train", "config.yaml", "--out", "run")
-    wait_for_rows(tmp_path / "run", 2)
-    process.signal(signal.SIGTERM)
-    printed = process.wait().err.partition("go on with: ")[2].split()
-    assert printed[0] == "guardcore"
-    assert guardcore(*printed[1:]).code == 0
-    assert whole(tmp_path / "run") == want
-
-
-def test_a_second_signal_stops_at_once(guardcore, tmp_path):
-    tree = slow_tree(5)
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
-    process = guardcore.start("train", "config.yaml", "--out", "run")
-    while not (tmp_path / "run" / "checkpoints").is_dir():
-        time.sleep(0.01)
-    time.sleep(0.2)  # into the first evaluation, which takes five seconds
-    process.signal(signal.SIGINT)
-    time.sleep(0.2)
-    process.signal(signal.SIGINT)
-    start = time.monotonic()
-    done = process.wait()
-    assert time.monotonic() - start < 2
-    assert done.code == 130
-    assert "go on with: guardcore train --resume --out run" in done.err
-    assert "Traceback" not in done.err
-
-
-def test_a_signal_while_the_base_is_evaluated_is_not_lost(guardcore, tmp_path, undisturbed):
-    tree = slow_tree(0.03)
-    want, _ = undisturbed(tree)
-    process = guardcore.start("train", "config.yaml", "--out", "run")
-    while not (tmp_path / "run" / "checkpoints").is_dir():
-        time.sleep(0.002)
-    process.signal(signal.SIGTERM)
-    done = process.wait()
-    assert done.code == 128 + signal.SIGTERM
-    assert guardcore("train", "--out", "run", "--resume").code == 0
-    assert whole(tmp_path / "run") == want
 
 
 def test_rows_are_strict_json_whatever_happened(tmp_path):

@@ -15,6 +15,7 @@ def test_it_holds_what_design_lists(tmp_path):
     run(tmp_path / "run", report=True)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
+        ".lock",
         "config.yaml",
         "manifest.json",
         "metrics.jsonl",
