@@ -22,7 +22,7 @@ from rendering import (
 )
 
 import guardcore
-from guardcore import components, hookspecs
+from guardcore import components, hookspecs, testing
 from guardcore.config import RunConfig
 from guardcore.kinds import KINDS, OBSERVATION_HOOKS, registration_hook
 from guardcore.registry import BUILTIN, Registered, Registry
@@ -166,25 +166,37 @@ class Pages:
             parts += [table("parameter", rows)] if rows else []
         return "\n".join(parts)
 
-    def names(self, module: ModuleType = guardcore) -> str:
-        """Every name that ``guardcore`` exports."""
-        parts = [
-            "# Public names\n",
-            "What `guardcore` exports, beside the contracts under [Hooks](hooks.md) and "
-            "`RunConfig`, whose fields are under [Config](config.md).\n",
-        ]
-        elsewhere = {name for name, value in vars(components).items() if is_contract(value)}
-        for name in module.__all__:
-            value = getattr(module, name)
-            if name in elsewhere | {"RunConfig", "Strategy", "Registrar", "hookimpl"}:
-                continue
-            text = self.told(f"guardcore.{name}", value.__doc__)
-            call = signature(name, value) if callable(value) else name
-            head = f"\n```python\n{call}\n```\n" if call.partition("(")[2] else ""
-            parts.append(f"## `{name}`\n{head}\n{text}")
-            if inspect.isclass(value):
-                parts += list(self.members(name, value))
-        return "\n".join(parts)
+    def names(self, module: ModuleType = guardcore, kit: ModuleType = testing) -> str:
+        """Every name that ``guardcore`` and ``guardcore.testing`` export."""
+        told = {name for name, value in vars(components).items() if is_contract(value)}
+        told |= {"RunConfig", "Strategy", "Registrar", "hookimpl"}
+        return "\n".join(
+            [
+                "# Public names\n",
+                "What `guardcore` exports, beside the contracts under [Hooks](hooks.md) and "
+                "`RunConfig`, whose fields are under [Config](config.md); then what "
+                "[`guardcore.testing`](#guardcoretesting) does.\n",
+                *(
+                    part
+                    for name in module.__all__
+                    if name not in told
+                    for part in self.name(module, name)
+                ),
+                "## `guardcore.testing`\n",
+                "The [contract kit](../contract-kit.md).\n",
+                *(part for name in kit.__all__ for part in self.name(kit, name, "###")),
+            ]
+        )
+
+    def name(self, module: ModuleType, name: str, heading: str = "##") -> Iterator[str]:
+        """Yield one exported name, and its members where it is a class."""
+        value = getattr(module, name)
+        text = self.told(f"{module.__name__}.{name}", value.__doc__)
+        call = signature(name, value) if callable(value) else name
+        head = f"\n```python\n{call}\n```\n" if call.partition("(")[2] else ""
+        yield f"{heading} `{name}`\n{head}\n{text}"
+        if inspect.isclass(value):
+            yield from self.members(name, value)
 
     def members(self, name: str, owner: type) -> Iterator[str]:
         """Yield a class's public methods and properties that are its own."""

@@ -61,5 +61,8 @@ def _show(kind: str, name: str, package: Path, train: str) -> None:
     console.print(Text.assemble((str(package), "bold"), said))
     for command in commands:
         console.print(Text(f"  {command}"), soft_wrap=True)
-    closing = f"then write your own formula into {module}, and its test beside it"
+    closing = (
+        f"then write your own formula into {module}, its test beside it, and what it does into "
+        "pyproject.toml and README.md"
+    )
     console.print(Text(closing), soft_wrap=True)
