@@ -113,5 +113,5 @@ def test_what_a_published_package_would_hold(fresh: Fresh, walks: dict[str, Futu
     metadata = fresh.run(
         f"python -m zipfile --extract dist/*.whl out && cat out/{info}/METADATA", package
     )
-    assert "Requires-Dist: guardcore<1,>=0.1\n" in metadata
+    assert "Requires-Dist: guardcore<0.2,>=0.1\n" in metadata
     assert f"Summary: A GuardCore reward: {EXAMPLES['reward'].does}\n" in metadata
