@@ -55,9 +55,9 @@ class Checkpoint:
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Return one file's tensors."""
-        checksum, file = self._files()[name], f"{name}.safetensors"
+        file = f"{name}.safetensors"
         with self._sound(file):
-            if _sha256(self.path / file) != checksum:
+            if _sha256(self.path / file) != self._files()[name]:
                 raise CheckpointError(f"{self.path / file} has been altered")
             return load_file(self.path / file)
 
