@@ -49,19 +49,20 @@ class Checkpoint:
 
     def counters(self) -> dict[str, Any]:
         """Return its counters alone."""
-        with self._sound():
+        with self._sound(_STATE):
             counters: dict[str, Any] = self._record()["counters"]
             return counters
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Return one file's tensors."""
-        with self._sound():
-            if _sha256(self.path / f"{name}.safetensors") != self._files()[name]:
-                raise CheckpointError(f"{self.path / name}.safetensors has been altered")
-            return load_file(self.path / f"{name}.safetensors")
+        file = f"{name}.safetensors"
+        with self._sound(file):
+            if _sha256(self.path / file) != self._files()[name]:
+                raise CheckpointError(f"{self.path / file} has been altered")
+            return load_file(self.path / file)
 
     def _files(self) -> Mapping[str, str]:
-        with self._sound():
+        with self._sound(_STATE):
             files: Mapping[str, str] = self._record()["sha256"]
             return {**files}
 
@@ -72,12 +73,13 @@ class Checkpoint:
         return record
 
     @contextmanager
-    def _sound(self) -> Iterator[None]:
-        """Inside, whatever a damaged file leads to is an error that names the directory."""
+    def _sound(self, file: str) -> Iterator[None]:
+        """Inside, whatever a damaged file leads to is an error that names it."""
         try:
             yield
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{self.path} is damaged: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CheckpointError(f"{self.path / file} is damaged ({reason})") from error
 
 
 def save(
@@ -157,13 +159,15 @@ def restore(learner: Learner, directory: Path) -> Restored:
 
     Damaged ones are set aside, with a warning.
     """
-    for found in reversed(find(directory)):
+    everything = find(directory)
+    for found in reversed(everything):
         try:
             state, counters = found.load()
             learner.load(state, counters)
         except CheckpointError as error:
+            before = "beginning" if found is everything[0] else "one before"
             _log.warning(
-                "%s; set aside as %s, going back to the one before", error, _set_aside(found)
+                "%s; set aside as %s, going back to the %s", error, _set_aside(found), before
             )
             continue
         return Restored(found.iteration, state, counters)

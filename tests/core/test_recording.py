@@ -117,7 +117,7 @@ def test_a_damaged_recording_is_named(played):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"iteration-000007: batch-0001.* has been altered"):
+    with pytest.raises(CheckpointError, match=r"iteration-000007/batch-0001.* has been altered"):
         recording.trajectory(1, CPU)
 
 
