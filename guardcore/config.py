@@ -161,6 +161,17 @@ class Record(Section):
     )
 
 
+class Distributed(Section):
+    """How the processes that a launcher has started work together; with one, nothing."""
+
+    timeout: float = Field(
+        1800,
+        gt=0,
+        description="seconds that a process waits for the others before the run ends; more than "
+        "the main process needs to fetch the model",
+    )
+
+
 class Prompts(Section):
     """The splits."""
 
@@ -201,6 +212,9 @@ class RunConfig(Section):
     watch: Watch = Field(Watch(), description="for over-optimisation, at every evaluation")
     checkpoint: Checkpoint = Field(Checkpoint(), description="when the whole state is written")
     record: Record = Field(Record(), description="iterations kept whole, for `guardcore replay`")
+    distributed: Distributed = Field(
+        Distributed(), description="processes that work together, where a launcher has started any"
+    )
     tracker: tuple[Spec, ...] = Field((Spec(use="console"),), description="told everything")
     plugins: tuple[str, ...] = Field(
         (),

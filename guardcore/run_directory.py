@@ -32,8 +32,8 @@ _MAY_CHANGE = {
 }
 """What a resumed run may set anew; ``_OBSERVING`` too, and what components' options name."""
 
-_OBSERVING = {"tracker", "plugins"}
-"""What is told about a run and changes nothing in it."""
+_OBSERVING = {"tracker", "plugins", "distributed"}
+"""What is told about a run, or how its processes meet, and changes nothing in it."""
 
 
 class RunDirectory:
@@ -91,7 +91,8 @@ class RunDirectory:
         _replace(self.config, text)  # the last of the two: with it the directory holds a run
         self.samples.mkdir(exist_ok=True)
         self.checkpoints.mkdir(exist_ok=True)
-        self.error_log.unlink(missing_ok=True)
+        for log in (self.error_log, *self.path.glob("error-rank-*.log")):
+            log.unlink(missing_ok=True)
         self.report.unlink(missing_ok=True)  # that of fewer iterations
         shutil.rmtree(self.adapter, ignore_errors=True)  # likewise
         for half_done in (".writing", ".removing", ".adapter.writing"):  # by a killed run
@@ -191,11 +192,15 @@ class RunDirectory:
         save(aside)
         aside.rename(self.adapter)
 
-    def write_error(self, error: BaseException) -> None:
-        """Write the full traceback to ``error.log``, if the disk takes it."""
+    def write_error(self, error: BaseException, rank: int = 0) -> None:
+        """Write the full traceback to ``error.log``, if the disk takes it.
+
+        That of another process than the main one goes to ``error-rank-N.log``.
+        """
         text = "".join(traceback.format_exception(error))
+        path = self.path / f"error-rank-{rank}.log" if rank else self.error_log
         with contextlib.suppress(OSError):
-            self.error_log.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
 
-from guardcore.errors import ConfigError, GuardcoreError
+from guardcore.errors import ConfigError, GuardcoreError, ToldByMain
 from guardcore_cli import (
     bench,
     config,
@@ -54,8 +55,10 @@ def run() -> None:
     """Run the command line; a mistake that a user can fix is one line and exit code 2."""
     try:
         app()
+    except ToldByMain:
+        raise SystemExit(2) from None
     except ConfigError as error:
-        _fail(*error.problems)
+        _fail(*([] if _told_beside() else error.problems))
     except GuardcoreError as error:
         _fail(str(error))
     except Exception as error:
@@ -64,6 +67,11 @@ def run() -> None:
         kind = type(error).__name__
         sys.stderr.write(f"internal error: {kind}: {error}; --debug prints where\n")
         raise SystemExit(1) from error
+
+
+def _told_beside() -> bool:
+    """Whether another process of this node says what is wrong with the config that all read."""
+    return int(os.environ.get("LOCAL_RANK", "0")) > 0
 
 
 def _fail(*problems: str) -> None:

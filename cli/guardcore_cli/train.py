@@ -85,6 +85,8 @@ def train(
 def _conclude(outcome: Outcome) -> None:
     from guardcore_cli.outlook import print_result
 
+    if not outcome.main:
+        raise typer.Exit(128 + outcome.signal.value if outcome.signal else 0)
     if outcome.signal is not None:
         typer.echo(
             f"stopped by {outcome.signal.name} after iteration {outcome.iteration}; "
