@@ -238,7 +238,7 @@ def announced() -> int:
 
 @contextmanager
 def joined(settings: Distributed) -> Iterator[Ranks]:
-    """Find the other processes; alone, initialise nothing.
+    """Find the other processes, which stay found for later runs; alone, initialise nothing.
 
     Raises:
         ProcessError: Not all came within the time-out.
@@ -246,9 +246,6 @@ def joined(settings: Distributed) -> Iterator[Ranks]:
     if announced() == 1:
         yield Ranks()
         return
-    from accelerate import PartialState
-
-    alone = PartialState._shared_state == {}
     state = _state(settings.timeout)
     log, level = logging.getLogger("guardcore"), logging.getLogger("guardcore").level
     if not state.is_main_process:
@@ -257,9 +254,15 @@ def joined(settings: Distributed) -> Iterator[Ranks]:
         yield Ranks(state.process_index, state.num_processes, settings.timeout)
     finally:
         log.setLevel(level)
-    if alone:  # not after an error: NCCL would wait for those that no longer come
-        state.destroy_process_group()
-        PartialState._reset_state()
+
+
+def leave() -> None:
+    """Take leave of the others, at the end of a process that has met them.
+
+    Not after an error: NCCL would wait for those that no longer come.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _state(timeout: float) -> Any:

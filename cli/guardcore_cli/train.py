@@ -73,12 +73,14 @@ def train(
         return
     bind(settings, PluginHost.on_demand().registry)  # mistakes show before torch is imported
     from guardcore import train as run_training
+    from guardcore.ranks import leave
 
     try:
         outcome = run_training(settings, directory, resume=resume)
     except KeyboardInterrupt:
         typer.echo(f"stopped at once; go on with: {_resume_command(directory)}", err=True)
         raise typer.Exit(130) from None
+    leave()
     _conclude(outcome)
 
 

@@ -12,9 +12,9 @@ import yaml
 
 from toy import toy_tree
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-WAIT = 300
+WAIT = 100
 """Seconds after which a test gives up; all processes are killed then."""
 
 
