@@ -67,6 +67,7 @@ class Judge:
 
     def __init__(self, name: str, reward: Reward) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
         self._thread = Thread(target=self._work, args=(name, reward), name=name, daemon=True)
         self._thread.start()
 
@@ -89,6 +90,8 @@ class Judge:
             # For this thread alone: the cores are the sampling's, and a second full team of OpenMP
             # threads keeps both teams from spinning, which costs an iteration more than half.
             torch.set_num_threads(1)
+        if self._gpu is not None:  # the default is a thread's own
+            torch.cuda.set_device(self._gpu)
         while (job := self._jobs.get()) is not None:
             job.run(name, reward)
             del job

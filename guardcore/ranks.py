@@ -21,6 +21,7 @@ from torch import Tensor, distributed
 
 from guardcore.config import Distributed
 from guardcore.errors import GuardcoreError, ProcessError, ToldByMain
+from guardcore.launched import announced, on_node, place
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
@@ -231,11 +232,6 @@ def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-def announced() -> int:
-    """Return how many processes the launcher has started: 1 without a launcher."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 @contextmanager
 def joined(settings: Distributed) -> Iterator[Ranks]:
     """Find the other processes, which stay found for later runs; alone, initialise nothing.
@@ -269,8 +265,7 @@ def _state(timeout: float) -> Any:
     """Start accelerate's view of the processes; tensors on the CPU travel by gloo everywhere."""
     from accelerate import PartialState
 
-    own = int(os.environ.get("LOCAL_WORLD_SIZE", announced()))
-    cpu = torch.cuda.device_count() < own
+    cpu = torch.cuda.device_count() < on_node()
     try:
         return PartialState(
             cpu=cpu,
@@ -281,6 +276,6 @@ def _state(timeout: float) -> Any:
         first = " ".join(str(error).split())[:200]
         raise ProcessError(
             f"{announced()} processes were announced (WORLD_SIZE), and this one, RANK "
-            f"{os.environ.get('RANK')}, has not found them all within {timeout:g} s "
+            f"{place()}, has not found them all within {timeout:g} s "
             f"(distributed.timeout) at MASTER_ADDR {os.environ.get('MASTER_ADDR')}: {first}"
         ) from error

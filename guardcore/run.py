@@ -18,10 +18,11 @@ from guardcore.components import Advantage, Backbone, PromptSource, Reward, Samp
 from guardcore.config import RunConfig
 from guardcore.errors import GuardcoreError
 from guardcore.judges import Judges, Session
+from guardcore.launched import announced
 from guardcore.objective import Objective
 from guardcore.plan import draw_prompts, refill_prompts
 from guardcore.prompt import Prompt
-from guardcore.ranks import Ranks, announced
+from guardcore.ranks import Ranks
 from guardcore.trained_steps import TrainedSteps, built_window
 
 

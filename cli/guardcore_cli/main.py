@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import typer
 
 from guardcore.errors import ConfigError, GuardcoreError, ToldByMain
+from guardcore.launched import place_on_node
 from guardcore_cli import (
     bench,
     config,
@@ -71,7 +71,7 @@ def run() -> None:
 
 def _told_beside() -> bool:
     """Whether another process of this node says what is wrong with the config that all read."""
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+    return place_on_node() > 0
 
 
 def _fail(*problems: str) -> None:
