@@ -170,6 +170,11 @@ class Distributed(Section):
         description="seconds that a process waits for the others before the run ends; more than "
         "the main process needs to fetch the model",
     )
+    shard: Literal["none", "blocks"] = Field(
+        "none",
+        description="each process holds the whole model, or its part of every block's weights "
+        "(FSDP2); then out_of_memory is always stop",
+    )
 
 
 class Prompts(Section):

@@ -36,8 +36,10 @@ def kl_to_base(run: Run, images: int) -> float:
 def _kl_to_base(run: Run, prompts: Sequence[Prompt], batch_size: int) -> float:
     pieces = run.ranks.deal(micro_batches(len(prompts), batch_size))
     with run.ranks.phase("divergence"):
-        found = [_of_piece(run, prompts[p.rows], p.samples) for p in run.ranks.mine(pieces)]
-    own = torch.cat(found or [torch.empty(0)])
+        turns = run.ranks.turns(pieces)
+        found = [_of_piece(run, prompts[piece.rows], piece.samples) for piece, _ in turns]
+    counted = [own for own, (_, counts) in zip(found, turns, strict=True) if counts]
+    own = torch.cat(counted or [torch.empty(0)])
     return float(run.ranks.gather(own, pieces, "divergence").mean())
 
 

@@ -76,11 +76,13 @@ def _evaluate(run: Run, prompts: Sequence[Prompt], batch_size: int) -> Evaluatio
     images = []
     with guided(run, settings.guidance_scale), run.scoring(run.rewards) as scoring:
         with ranks.phase("evaluation"):
-            for piece, kept in zip(ranks.mine(pieces), ranks.mine(shown), strict=True):
+            for piece, counts in ranks.turns(pieces):
                 texts = prompts[piece.rows]
                 pictures = sample_images(run, texts, piece.samples, "evaluation")
+                if not counts:
+                    continue
                 scoring.submit(pictures, texts)
-                images.append(pictures[: len(kept.samples)])
+                images.append(pictures[: max(0, settings.grid - piece.samples.start)])
                 run.trackers.progress("evaluate", piece.samples.stop, len(prompts))
             scores = scoring.collect()
     gathered = {name: ranks.gather(own, pieces, "held-out scores") for name, own in scores.items()}

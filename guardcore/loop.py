@@ -29,6 +29,7 @@ from guardcore.registry import Registry
 from guardcore.reporting import report_evaluation, report_iteration, report_run
 from guardcore.run import Run, coming_prompts, prepare_prompts, prepared
 from guardcore.run_directory import RunDirectory
+from guardcore.sharding import made_whole
 from guardcore.signals import StopRequest
 from guardcore.watch import Alarm, Watcher
 
@@ -223,7 +224,7 @@ def _write_adapter(run: Run, learner: Learner, record: RunDirectory, best: int |
     if best is not None:
         state, counters = record.checkpoint(best).load()
         learner.load(state, counters)
-    with learner.averaged():
+    with learner.averaged(), made_whole(run.backbone, run.ranks):
         if run.ranks.main:
             record.write_adapter(run.backbone.save_adapter)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +22,7 @@ from torch import Tensor, distributed
 from guardcore.config import Distributed
 from guardcore.errors import GuardcoreError, ProcessError, ToldByMain
 from guardcore.launched import announced, on_node, place
+from guardcore.sharding import is_shared_out
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
@@ -54,11 +55,13 @@ class Ranks:
         number: This process's, from 0.
         world: How many there are.
         timeout: Seconds that one waits for the others.
+        in_step: Whether the model is shared out, so that all have to call it at the same time.
     """
 
     number: int = 0
     world: int = 1
     timeout: float = 0.0
+    in_step: bool = False
 
     @property
     def main(self) -> bool:
@@ -78,6 +81,16 @@ class Ranks:
         """Return those that are this process's."""
         return [piece for piece in pieces if piece.rank == self.number]
 
+    def turns(self, pieces: Sequence[Piece]) -> list[tuple[Piece, bool]]:
+        """Return this process's pieces, and whether each counts.
+
+        Those that don't are there where all keep step, so that all have as many.
+        """
+        own = self.mine(pieces)
+        counts = [sum(piece.rank == rank for piece in pieces) for rank in range(self.world)]
+        missing = max(counts) - len(own) if self.in_step else 0
+        return [*((piece, True) for piece in own), *[((own or pieces)[-1], False)] * missing]
+
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Inside, each does its own work; on leaving, all have done it.
@@ -94,6 +107,8 @@ class Ranks:
             yield
         except torch.OutOfMemoryError as error:  # not kept: its frames hold tensors
             reason = "; ".join([*getattr(error, "__notes__", ()), str(error)])
+            if self.in_step:  # the others are within a call of the model
+                raise SharedOutOfMemory(reason) from None
         if self.largest(float(bool(reason)), name):
             raise SharedOutOfMemory(reason or "in another process")
 
@@ -177,11 +192,14 @@ class Ranks:
             distributed.broadcast(letters, 0)
         return bytes(letters.tolist()).decode()
 
-    def sum_gradients(self, parameters: Iterable[Parameter], name: str) -> None:
+    def sum_gradients(self, parameters: Collection[Parameter], name: str) -> None:
         """Give every parameter the sum of its gradients; None where nobody has one."""
         if self.world == 1:
             return
-        every = list(parameters)
+        every = [p for p in parameters if not is_shared_out(p)]
+        for parameter in parameters:
+            if is_shared_out(parameter) and parameter.grad is not None:
+                parameter.grad.mul_(self.world)  # FSDP has taken the mean
         had = [float(parameter.grad is not None) for parameter in every]
         anybody = self._reduced(had, "MAX", name)
         trained = [p for p, some in zip(every, anybody, strict=True) if some]
@@ -247,7 +265,8 @@ def joined(settings: Distributed) -> Iterator[Ranks]:
     if not state.is_main_process:
         log.setLevel(logging.ERROR)  # what all have to say, one says
     try:
-        yield Ranks(state.process_index, state.num_processes, settings.timeout)
+        in_step = settings.shard == "blocks"
+        yield Ranks(state.process_index, state.num_processes, settings.timeout, in_step)
     finally:
         log.setLevel(level)
 

@@ -23,6 +23,7 @@ from guardcore.objective import Objective
 from guardcore.plan import draw_prompts, refill_prompts
 from guardcore.prompt import Prompt
 from guardcore.ranks import Ranks
+from guardcore.sharding import shard_blocks
 from guardcore.trained_steps import TrainedSteps, built_window
 
 
@@ -97,6 +98,7 @@ def prepared(config: RunConfig, binding: Binding, ranks: Ranks | None = None) ->
     with ExitStack() as stack:
         with ranks.main_first("building"):  # it reaches the hubs, the others find what it fetched
             run = _built(config, binding, ranks, stack)
+        shard_blocks(run.backbone, ranks)
         yield run
 
 
@@ -117,7 +119,7 @@ def _built(config: RunConfig, binding: Binding, ranks: Ranks, stack: ExitStack) 
     for bound in binding.trackers if ranks.main else ():
         trackers.append(bound.build())
         stack.callback(trackers[-1].close)
-    halve = config.rollout.out_of_memory == "halve"
+    halve = config.rollout.out_of_memory == "halve" and not ranks.in_step
     return Run(
         config=config,
         backbone=backbone,

@@ -38,6 +38,7 @@ class Sampled:
         rewards: Every trained reward, ``[N]``.
         pictures: Thumbnails, ``[N, F]``.
         counted: ``[N]`` bool; False where a fresh group has taken the place of this one.
+        spare: A micro-batch to keep step with, where the model is shared out and others have more.
     """
 
     indices: Sequence[int]
@@ -47,6 +48,7 @@ class Sampled:
     rewards: Mapping[str, Tensor]
     pictures: Tensor
     counted: Tensor
+    spare: Trajectory | None = None
 
     def without(self, rows: Tensor) -> Sampled:
         """Return it with ``rows [N]`` (bool) out of the count, and no micro-batch for nothing."""
@@ -122,15 +124,19 @@ def _round(
     ]
     pieces = run.ranks.deal(batches, dealt)
     stochastic = run.steps.at(run.config.seed, iteration)
-    trajectories, pictures = [], [torch.empty(0, FEATURES)]
+    trajectories, pictures, spare = [], [torch.empty(0, FEATURES)], None
     with run.scoring(run.trained_rewards) as scoring:
         with run.ranks.phase("sampling"):
-            for piece in run.ranks.mine(pieces):
+            for piece, counts in run.ranks.turns(pieces):
                 texts = prompts[piece.samples.start - first : piece.samples.stop - first]
                 kept, images = _micro_batch(run, iteration, piece.samples, texts, stochastic)
+                kept = kept.offload() if settings.offload_trajectories else kept
+                spare = kept if run.ranks.in_step else None
+                if not counts:
+                    continue
                 scoring.submit(images, texts)
                 pictures.append(thumbnails(images))
-                trajectories.append(kept.offload() if settings.offload_trajectories else kept)
+                trajectories.append(kept)
                 run.trackers.progress("sample", piece.samples.stop, first + len(prompts))
             scores = scoring.collect()
     with run.clock("waiting"):
@@ -142,6 +148,7 @@ def _round(
             rewards={n: run.ranks.gather(s, pieces, "scores") for n, s in scores.items()},
             pictures=run.ranks.gather(torch.cat(pictures), pieces, "pictures"),
             counted=torch.ones(len(prompts), dtype=torch.bool),
+            spare=spare,
         )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from guardcore.figures import UpdateFigures
 from guardcore.learner import Learner
+from guardcore.objective import Scored
 from guardcore.preflight import check_ratios_are_one
 from guardcore.run import Run
 from guardcore.sampling import Sampled
@@ -100,6 +101,8 @@ class _Work:
                     self._backward(trajectory, place)
             so_far = (places.start * number + len(places) * done) // steps
             self._run.trackers.progress("update", so_far, number)
+        for place in self._missing(places):
+            self._keep_step(place)
 
     def everybodys_figures(self) -> UpdateFigures:
         """Return the figures of all processes' micro-batches."""
@@ -115,14 +118,33 @@ class _Work:
         penalised = bool(self._run.objective.penalty)
         return penalised or bool(self._weighed.advantages[rows, place].any())
 
-    def _backward(self, trajectory: Trajectory, place: int) -> None:
+    def _missing(self, places: range) -> list[int]:
+        """Return a place for each pass that others have to run, and this process has not."""
+        run, sampled = self._run, self._sampled
+        if not run.ranks.in_step:
+            return []
+        ranks = [
+            p.rank for p in sampled.pieces for place in places if self._teaches(p.rows, place)
+        ]
+        most = max((ranks.count(rank) for rank in ranks), default=0)
+        return [places[0]] * (most - ranks.count(run.ranks.number))
+
+    def _keep_step(self, place: int) -> None:
+        """Call the model as often as the others do, and learn nothing."""
+        spare = self._sampled.spare
+        if spare is not None:
+            loss = self._score(spare.onload(), place).loss
+            (0 * loss.sum()).backward()  # type: ignore[no-untyped-call]
+
+    def _score(self, trajectory: Trajectory, place: int) -> Scored:
         run, taken = self._run, trajectory.steps[place]
         advantage = self._weighed.advantages[trajectory.rows, place].to(taken.x.device)
-        scored = run.objective.score(
-            run.backbone, trajectory.condition, taken, advantage, run.clock
-        )
+        return run.objective.score(run.backbone, trajectory.condition, taken, advantage, run.clock)
+
+    def _backward(self, trajectory: Trajectory, place: int) -> None:
+        scored = self._score(trajectory, place)
         loss = self._weighed.mean(scored.loss, trajectory.rows, self._terms)
-        with run.clock("backward"):
+        with self._run.clock("backward"):
             loss.backward()  # type: ignore[no-untyped-call]
         self._losses.append(loss.detach())
         self._figures.add(trajectory.indices[place], scored)
