@@ -46,7 +46,8 @@ def shard_blocks(backbone: Backbone, ranks: Ranks) -> None:
         for block in blocks:
             frozen = any(not parameter.requires_grad for parameter in block.parameters())
             kept = {p for p in block.parameters() if p.requires_grad} if frozen else set()
-            fully_shard(block, mesh=mesh, ignored_params=kept)
+            # each block is a root, and a root's weights would stay after its forward by default
+            fully_shard(block, mesh=mesh, reshard_after_forward=True, ignored_params=kept)
     except (ImportError, RuntimeError, TypeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise GuardcoreError(
