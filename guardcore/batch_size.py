@@ -26,15 +26,22 @@ class BatchSize:
     Attributes:
         size: Images.
         may_halve: Whether to go on with fewer; else memory that is too small ends the run.
+        told_by: The error after which it is halved; among processes, one that all of them raise.
     """
 
-    def __init__(self, size: int, may_halve: bool = True) -> None:
+    def __init__(
+        self,
+        size: int,
+        may_halve: bool = True,
+        told_by: type[torch.OutOfMemoryError] = torch.OutOfMemoryError,
+    ) -> None:
         self.size = size
         self.may_halve = may_halve
+        self.told_by = told_by
 
     def copy(self) -> BatchSize:
         """Return one that falls by itself."""
-        return BatchSize(self.size, self.may_halve)
+        return BatchSize(self.size, self.may_halve, self.told_by)
 
     def halve(self, reason: str) -> None:
         """Go down to half, with a warning.
@@ -69,7 +76,7 @@ def with_room(
     while True:
         try:
             return work()
-        except torch.OutOfMemoryError as error:
+        except batch_size.told_by as error:
             reason = _reason(error)
         batch_size.halve(reason)
         # only here, with the traceback, are the frames gone that hold the tensors

@@ -167,6 +167,22 @@ class Record(Section):
     )
 
 
+class Distributed(Section):
+    """How the processes that a launcher has started work together; with one, nothing."""
+
+    timeout: float = Field(
+        1800,
+        gt=0,
+        description="seconds that a process waits for the others before the run ends; more than "
+        "the main process needs to fetch the model",
+    )
+    shard: Literal["none", "blocks"] = Field(
+        "none",
+        description="each process holds the whole model, or its part of every block's weights "
+        "(FSDP2); then out_of_memory is always stop",
+    )
+
+
 class Prompts(Section):
     """The splits."""
 
@@ -207,6 +223,9 @@ class RunConfig(Section):
     watch: Watch = Field(Watch(), description="for over-optimisation, at every evaluation")
     checkpoint: Checkpoint = Field(Checkpoint(), description="when the whole state is written")
     record: Record = Field(Record(), description="iterations kept whole, for `guardcore replay`")
+    distributed: Distributed = Field(
+        Distributed(), description="processes that work together, where a launcher has started any"
+    )
     tracker: tuple[Spec, ...] = Field((Spec(use="console"),), description="told everything")
     plugins: tuple[str, ...] = Field(
         (),

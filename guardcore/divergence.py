@@ -33,25 +33,34 @@ def kl_to_base(run: Run, images: int) -> float:
     return with_room(batch_size, lambda: _kl_to_base(run, prompts, batch_size.size))
 
 
-@torch.no_grad()
 def _kl_to_base(run: Run, prompts: Sequence[Prompt], batch_size: int) -> float:
+    pieces = run.ranks.deal(micro_batches(len(prompts), batch_size))
+    with run.ranks.phase("divergence"):
+        turns = run.ranks.turns(pieces)
+        found = [_of_piece(run, prompts[piece.rows], piece.samples) for piece, _ in turns]
+    counted = [own for own, (_, counts) in zip(found, turns, strict=True) if counts]
+    own = torch.cat(counted or [torch.empty(0)])
+    return float(run.ranks.gather(own, pieces, "divergence").mean())
+
+
+@torch.no_grad()
+def _of_piece(run: Run, prompts: Sequence[Prompt], samples: range) -> Tensor:
+    """Return the divergence ``[B]`` of a micro-batch's trajectories."""
     config, backbone = run.config, run.backbone
     size = config.rollout.height, config.rollout.width
     schedule = backbone.schedule(config.rollout.num_inference_steps, *size)
-    shape, found = backbone.latent_shape(*size), []
-    for batch in micro_batches(len(prompts), batch_size):
-        condition = backbone.encode(prompts[batch.start : batch.stop], *size)
+    shape = backbone.latent_shape(*size)
+    condition = backbone.encode(prompts, *size)
 
-        def source(what: str, batch: range = batch) -> Tensor:
-            return noise.draw(shape, config.seed, 0, f"divergence {what}", batch)
+    def source(what: str) -> Tensor:
+        return noise.draw(shape, config.seed, 0, f"divergence {what}", samples)
 
-        sampler, reach = run.objective.sampler, run.steps.reach
-        _, taken = denoise(backbone, sampler, schedule, condition, source, reach, run.clock)
-        with backbone.reference():
-            velocities = [promote(backbone.velocity(t.x, t.step.sigma, condition)) for t in taken]
-        steps = [_divergence(run, t, v) for t, v in zip(taken, velocities, strict=True)]
-        found.append(torch.stack(steps).sum(0).cpu())
-    return float(torch.cat(found).mean())
+    sampler, reach = run.objective.sampler, run.steps.reach
+    _, taken = denoise(backbone, sampler, schedule, condition, source, reach, run.clock)
+    with backbone.reference():
+        velocities = [promote(backbone.velocity(t.x, t.step.sigma, condition)) for t in taken]
+    steps = [_divergence(run, t, v) for t, v in zip(taken, velocities, strict=True)]
+    return torch.stack(steps).sum(0).cpu()
 
 
 def _divergence(run: Run, taken: TakenStep, velocity: Tensor) -> Tensor:

@@ -10,10 +10,12 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 SIDE = 16
 """Pixels a side at which images are compared: what is where, and not its texture."""
+FEATURES = 3 * SIDE**2
+"""Numbers of a thumbnail."""
 
 
 def thumbnails(images: Tensor) -> Tensor:
-    """Return images ``[B, 3, H, W]`` as mean colours, ``[B, 3·SIDE²]``."""
+    """Return images ``[B, 3, H, W]`` as mean colours, ``[B, FEATURES]``."""
     return adaptive_avg_pool2d(images, SIDE).flatten(1)
 
 

@@ -53,6 +53,14 @@ def printable(text: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 4 :]}"
 
 
+class ProcessError(GuardcoreError):
+    """Another process of the run has ended, or does not come."""
+
+
+class ToldByMain(GuardcoreError):
+    """A mistake that the run's main process tells for all; the command line prints it there."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known word, or the empty string."""
     close = difflib.get_close_matches(word, list(known), n=1)

@@ -68,15 +68,27 @@ def evaluate(run: Run) -> Evaluation:
 
 
 def _evaluate(run: Run, prompts: Sequence[Prompt], batch_size: int) -> Evaluation:
-    settings, images = run.config.evaluate, []
+    settings, ranks = run.config.evaluate, run.ranks
+    pieces = ranks.deal(micro_batches(len(prompts), batch_size))
+    shown = [
+        p._replace(samples=p.samples[: max(0, settings.grid - p.samples.start)]) for p in pieces
+    ]
+    images = []
     with guided(run, settings.guidance_scale), run.scoring(run.rewards) as scoring:
-        for batch in micro_batches(len(prompts), batch_size):
-            texts = prompts[batch.start : batch.stop]
-            pictures = sample_images(run, texts, batch, "evaluation")
-            scoring.submit(pictures, texts)
-            images.append(pictures[: max(0, settings.grid - batch.start)])
-            run.trackers.progress("evaluate", batch.stop, len(prompts))
-        return Evaluation(prompts, scoring.collect(), torch.cat(images))
+        with ranks.phase("evaluation"):
+            for piece, counts in ranks.turns(pieces):
+                texts = prompts[piece.rows]
+                pictures = sample_images(run, texts, piece.samples, "evaluation")
+                if not counts:
+                    continue
+                scoring.submit(pictures, texts)
+                images.append(pictures[: max(0, settings.grid - piece.samples.start)])
+                run.trackers.progress("evaluate", piece.samples.stop, len(prompts))
+            scores = scoring.collect()
+    gathered = {name: ranks.gather(own, pieces, "held-out scores") for name, own in scores.items()}
+    none = [torch.empty(0, 3, run.config.rollout.height, run.config.rollout.width)]
+    grid = ranks.gather(torch.cat(images or none), shown, "held-out images")
+    return Evaluation(prompts, gathered, grid)
 
 
 def prepared_prompts(run: Run, number: int | None) -> list[Prompt]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from guardcore.objective import Scored
+from guardcore.ranks import Piece, Ranks
 
 Row = dict[str, Any]
 
@@ -51,6 +52,18 @@ class Terms:
         """Join terms, on the CPU."""
         fields = Terms.__dataclass_fields__
         return Terms(*(torch.cat([getattr(p, name) for p in parts]).cpu() for name in fields))
+
+    def matrix(self, sigma: Tensor) -> Tensor:
+        """Return the figures as columns, and ``sigma`` in a last one; float64 on the CPU."""
+        columns = [getattr(self, name).double().cpu() for name in self.__dataclass_fields__]
+        return torch.stack([*columns, sigma.double().cpu().expand(len(self.raw))], 1)
+
+    @staticmethod
+    def of_matrix(matrix: Tensor) -> Terms:
+        """Return what ``matrix`` was made from, without sigma."""
+        *columns, _ = matrix.unbind(1)
+        terms = Terms(*columns)
+        return replace(terms, blocked=terms.blocked.bool())
 
     def summary(self) -> Row:
         """Return the figures of ``steps.jsonl``.
@@ -110,6 +123,27 @@ class UpdateFigures:
         """Return the terms of every step; None where nothing was scored."""
         parts = [part for parts in self._terms.values() for part in parts]
         return Terms.cat(parts) if parts else None
+
+    def gathered(self, ranks: Ranks, scored: Mapping[int, Sequence[Piece]]) -> UpdateFigures:
+        """Return the terms of all processes, in the samples' order.
+
+        Args:
+            ranks: The processes.
+            scored: By step, all micro-batches that somebody has scored.
+        """
+        if ranks.world == 1:
+            return self
+        own = [terms.matrix(self._sigma[step]) for step in scored for terms in self._terms[step]]
+        pieces = [piece for at_step in scored.values() for piece in at_step]
+        none = torch.empty(0, len(Terms.__dataclass_fields__) + 1, dtype=torch.float64)
+        rows = ranks.gather(torch.cat([none, *own]), pieces, "figures")
+        sizes = [sum(len(p.samples) for p in at_step) for at_step in scored.values()]
+        every = UpdateFigures()
+        for step, part in zip(scored, rows.split(sizes), strict=True):
+            if len(part):
+                every._terms[step] = [Terms.of_matrix(part)]
+                every._sigma[step] = part[0, -1]
+        return every
 
     def rows(self, iteration: int, update: int) -> list[Row]:
         """Return one row a denoising step, for ``steps.jsonl``."""

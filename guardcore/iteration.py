@@ -41,19 +41,18 @@ def iterate_with_room(
 def iterate(run: Run, learner: Learner, iteration: int, recordings: Path | None = None) -> Figures:
     """Do one iteration, written whole below ``recordings`` if given; return metrics and rows."""
     sampled = sample(run, iteration)
-    trajectories = sampled.trajectories
-    weighed = weigh(run, sampled.rewards, sampled.counted, len(trajectories[0].steps))
+    weighed = weigh(run, sampled.rewards, sampled.counted, len(sampled.indices))
 
     updates, rows, tape = [], [], Tape(recordings, iteration, run.calibrator)
     every = run.config.train.step_gradients_every
     by_step = every > 0 and (iteration - 1) % every == 0
     parts = shares(
-        len(trajectories),
+        len(sampled.pieces),
         run.config.train.updates_per_iteration,
         run.config.train.samples_per_update,
     )
     for number, part in enumerate(parts, 1):
-        share = [trajectories[place] for place in part]
+        share = sampled.part(part)
         tape.before_update(part, learner.parameters)
         updates.append(update(run, learner, share, weighed, first=number == 1, by_step=by_step))
         rows += updates[-1].figures.rows(iteration, number)

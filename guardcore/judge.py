@@ -80,6 +80,7 @@ class Judge(Thread):
         self._timeout = timeout
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._at: _Call | None = None
+        self._gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
         self.start()
 
     def submit(self, images: Tensor, prompts: Sequence[Prompt]) -> Future[Scores]:
@@ -117,6 +118,8 @@ class Judge(Thread):
             # For this thread alone: the cores are the sampling's, and a second full team of OpenMP
             # threads keeps both teams from spinning, which costs an iteration more than half.
             torch.set_num_threads(1)
+        if self._gpu is not None:  # the default is a thread's own
+            torch.cuda.set_device(self._gpu)
         while (job := self._jobs.get()) is not None:
             self._at = _Call(time.monotonic(), job.prompts)
             job.run(self.name, self.reward)

@@ -96,9 +96,12 @@ class Session:
         """
         self._collect(0)
         for name in self._judges:
-            seconds = sum(scores[name].seconds for scores in self._done)
+            seconds = sum((scores[name].seconds for scores in self._done), 0.0)
             self._clock.beside(f"reward/{name}", seconds)
-        return {name: torch.cat([s[name].values for s in self._done]) for name in self._judges}
+        none = torch.empty(0, dtype=torch.float64)
+        return {
+            name: torch.cat([none, *(s[name].values for s in self._done)]) for name in self._judges
+        }
 
     def _collect(self, left: int) -> None:
         """Wait until at most ``left`` micro-batches are open."""

@@ -13,6 +13,7 @@ from torch.nn import Parameter
 
 from guardcore.config import Train
 from guardcore.errors import GuardcoreError
+from guardcore.sharding import apart, as_in, clip_grad_norm, is_shared_out, whole
 
 State = dict[str, dict[str, Tensor]]
 """Tensors by file and name, as a checkpoint holds them."""
@@ -30,7 +31,7 @@ class Learner:
         self.skipped = 0
         self.skipped_in_a_row = 0
         self._optimizer = torch.optim.AdamW(
-            self.parameters.values(),
+            [{"params": alike} for alike in apart(self.parameters.values())],
             lr=config.learning_rate,
             betas=(config.adam_beta1, config.adam_beta2),
             eps=config.adam_epsilon,
@@ -43,7 +44,7 @@ class Learner:
 
         A non-finite loss or gradient skips the update and is counted.
         """
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
+        norm = clip_grad_norm(self.parameters.values(), self.config.max_grad_norm)
         grad_norm = float(norm)
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
         if finite:
@@ -76,9 +77,9 @@ class Learner:
             _assign(self.parameters, trained)
 
     def state(self) -> tuple[State, dict[str, int]]:
-        """Return tensors by file, and the counters."""
-        state = self._tensors()
-        return {**state, "weights": _copies(self.parameters)}, self._counters()
+        """Return tensors by file, each whole, and the counters; every process has to ask."""
+        state = {**self._tensors(), "weights": _copies(self.parameters)}
+        return {file: _whole(tensors) for file, tensors in state.items()}, self._counters()
 
     def snapshot(self) -> tuple[State, dict[str, int]]:
         """Return a copy of the state in the host's memory, which later updates leave alone."""
@@ -126,7 +127,9 @@ class Learner:
             }
             if moments:
                 self._optimizer.state[parameter] = {
-                    key: value.to(parameter.device if value.ndim else "cpu", copy=True)
+                    key: as_in(value.to(parameter.device, copy=True), parameter)
+                    if value.ndim
+                    else value.to("cpu", copy=True)
                     for key, value in moments.items()
                 }
         self.updates, self.skipped = counters["updates"], counters["skipped"]
@@ -172,6 +175,11 @@ def check_same_parameters(
             )
 
 
+def _whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring tensors together one by one, those that were shared out in the host's memory."""
+    return {n: whole(t).cpu() if is_shared_out(t) else t for n, t in tensors.items()}
+
+
 def _copies(parameters: Mapping[str, Parameter]) -> dict[str, Tensor]:
     return {
         name: parameter.detach().clone(memory_format=torch.contiguous_format)
@@ -182,4 +190,4 @@ def _copies(parameters: Mapping[str, Parameter]) -> dict[str, Tensor]:
 @torch.no_grad()
 def _assign(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     for name, target in targets.items():
-        target.copy_(values[name])
+        target.copy_(as_in(values[name], target))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import signal
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from guardcore.learner import Learner, State
 from guardcore.manifest import change_warnings
 from guardcore.observers import Observers
 from guardcore.plugins import PluginHost
-from guardcore.preflight import check_run
+from guardcore.preflight import check_processes, check_run
+from guardcore.ranks import Ranks, joined
 from guardcore.recording import recorded_iterations
 from guardcore.registry import Registry
 from guardcore.reporting import report_evaluation, report_iteration, report_run
 from guardcore.run import Run, coming_prompts, prepare_prompts, prepared
 from guardcore.run_directory import RunDirectory
+from guardcore.sharding import made_whole
 from guardcore.signals import StopRequest
 from guardcore.watch import Alarm, Watcher
 from guardcore.writing import refused
@@ -45,6 +48,7 @@ class Outcome:
         finished: Whether it was the run's last.
         signal: The signal that ended it early, or None.
         alarm: The alarm that ended it early, or None.
+        main: Whether this is the one process of the run that reports.
     """
 
     directory: Path
@@ -52,6 +56,7 @@ class Outcome:
     finished: bool
     signal: signal.Signals | None = None
     alarm: Alarm | None = None
+    main: bool = True
 
 
 def train(
@@ -64,6 +69,8 @@ def train(
     report: bool = True,
 ) -> Outcome:
     """Fine-tune a backbone, and leave everything in ``directory``.
+
+    In each of the processes that a launcher has started; they find one another.
 
     Args:
         config: What to do.
@@ -83,22 +90,28 @@ def train(
         observers = observers or host.observers(binding.distributions())
     else:
         binding = bind(config, registry)
-    record = RunDirectory(Path(directory))
-    with record.locked():
-        return _locked(config, binding, record, observers or Observers(), resume, report)
+    with joined(config.distributed) as ranks, ExitStack() as stack:
+        record = RunDirectory(Path(ranks.text(str(directory), "start")))
+        check_processes(config, resolved(config, binding), ranks)
+        with ranks.told_by_main("start"):
+            if ranks.main:
+                stack.enter_context(record.locked())
+            record.check(resolved(config, binding), binding.may_change(), resume=resume)
+        outcome = _unless_finished(config, binding, record, observers, resume, report, ranks)
+        return replace(outcome, main=ranks.main)
 
 
-def _locked(
+def _unless_finished(
     config: RunConfig,
     binding: Binding,
     record: RunDirectory,
-    observers: Observers,
+    observers: Observers | None,
     resume: bool,
     report: bool,
+    ranks: Ranks,
 ) -> Outcome:
-    """Check what is there, run, and report on it."""
-    record.check(resolved(config, binding), binding.may_change(), resume=resume)
-    newest = record.newest() if resume else None
+    """Run, and report at the end of it; of a finished run say so."""
+    newest, report = record.newest() if resume else None, report and ranks.main
     if newest and newest.iteration >= config.train.iterations and record.adapter.is_dir():
         if report and not record.report.is_file():  # killed while writing it
             report_run(record)
@@ -106,7 +119,7 @@ def _locked(
     for warning in (*binding.warnings, *change_warnings(record.changes(binding))):
         _log.warning(warning)
     try:
-        outcome = _recorded(config, binding, record, observers, resume)
+        outcome = _recorded(config, binding, record, observers or Observers(), resume, ranks)
     except Exception as error:
         no_disk = isinstance(error, CheckpointError | WriteError)  # what said so is enough
         if report and record.error_log.is_file() and not no_disk:
@@ -118,18 +131,25 @@ def _locked(
 
 
 def _recorded(
-    config: RunConfig, binding: Binding, record: RunDirectory, observers: Observers, resume: bool
+    config: RunConfig,
+    binding: Binding,
+    record: RunDirectory,
+    observers: Observers,
+    resume: bool,
+    ranks: Ranks,
 ) -> Outcome:
     """Build the components and run them; what fails from then on is in ``error.log``."""
-    with prepared(config, binding) as run:
+    with prepared(config, binding, ranks) as run:
         check_run(run)
         try:
             with StopRequest(_announce) as stop:
-                record.open(resolved(config, binding), binding)
-                prepare_prompts(run.backbone, coming_prompts(run))
+                if ranks.main:
+                    record.open(resolved(config, binding), binding)
+                with ranks.main_first("preparing the prompts"):
+                    prepare_prompts(run.backbone, coming_prompts(run))
                 return _run(run, record, observers, resume, stop)
         except Exception as error:
-            record.write_error(error)
+            record.write_error(error, ranks.number)
             if isinstance(error, OSError):
                 raise WriteError(refused(error.filename or record.path, error)) from error
             raise
@@ -138,45 +158,52 @@ def _recorded(
 def _run(
     run: Run, record: RunDirectory, observers: Observers, resume: bool, stop: StopRequest
 ) -> Outcome:
-    config = run.config
+    config, ranks = run.config, run.ranks
     watcher = Watcher(config.watch, run.reward_weights)
     learner = Learner(run.backbone.trainable(), config.train)
-    saved = checkpoint.restore(learner, record.checkpoints) if resume else checkpoint.Restored()
+    with ranks.main_first("restoring"):  # it sets aside what is damaged
+        saved = checkpoint.restore(learner, record.checkpoints) if resume else checkpoint.Restored()
     start = saved.iteration
+    ranks.check_same("newest whole checkpoint", [start])
     run.batch_size.size = saved.counters.get("batch_size", run.batch_size.size)
     run.calibrator.load(saved.state, saved.counters)
-    record.write_calibrated(run.calibrator.found())
-    record.cut_back(start)
-    run.trackers.started(record.path, record.read_config(), start)
+    if ranks.main:
+        record.write_calibrated(run.calibrator.found())
+        record.cut_back(start)
+        run.trackers.started(record.path, record.read_config(), start)
+    ranks.wait("start")
     watcher.recall(record)
     if start < 0 and run.eval_prompts is not None:
         metrics = report_evaluation(run, learner, record, watcher, 0)
         report_iteration(run, record, 0, metrics | run.clock.lap(), [])
-        if stop.received is not None:
-            return Outcome(record.path, 0, finished=False, signal=stop.received)
+        received = _received(stop, ranks)
+        if received is not None:
+            return Outcome(record.path, 0, finished=False, signal=received)
     recorded = recorded_iterations(config.train.iterations, config.record.iterations)
     for iteration in range(max(start, 0) + 1, config.train.iterations + 1):
         last = iteration == config.train.iterations
         tape = record.recordings if iteration in recorded else None
         waiting = run.calibrator.waiting
         metrics, rows = iterate_with_room(run, learner, iteration, tape)
-        if waiting:
+        if waiting and ranks.main:
             record.write_calibrated(run.calibrator.found())
         if run.eval_prompts is not None and (last or iteration % config.evaluate.every == 0):
             metrics |= report_evaluation(run, learner, record, watcher, iteration)
         alarm = watcher.alarm() if metrics.get("alarm") else None
-        if alarm is not None:
+        if alarm is not None and ranks.main:
             observers.tell("guardcore_alarm_raised", run=run, iteration=iteration, alarm=alarm)
         ended = last or (alarm is not None and config.watch.stop)
-        stopping = ended or learner.exhausted or stop.received is not None
+        received = _received(stop, ranks)
+        stopping = ended or learner.exhausted or received is not None
         best = watcher.best if config.watch.keep_best else None
         report_iteration(run, record, iteration, metrics | run.clock.lap(), rows)
         if stopping or iteration % config.checkpoint.every == 0 or iteration == best:
             with run.clock("checkpoint"):
-                record.sync()
                 state, counters = _state(run, learner)
-                keep = config.checkpoint.keep
-                checkpoint.save(record.checkpoints, iteration, state, counters, keep, best)
+                if ranks.main:
+                    record.sync()
+                    keep = config.checkpoint.keep
+                    checkpoint.save(record.checkpoints, iteration, state, counters, keep, best)
         if learner.exhausted:
             raise GuardcoreError(
                 f"{learner.skipped_in_a_row} updates in a row had a non-finite gradient; "
@@ -186,7 +213,7 @@ def _run(
             _write_adapter(run, learner, record, best)
             return Outcome(record.path, iteration, finished=last, alarm=None if last else alarm)
         if stopping:
-            return Outcome(record.path, iteration, finished=False, signal=stop.received)
+            return Outcome(record.path, iteration, finished=False, signal=received)
     _write_adapter(run, learner, record, watcher.best if config.watch.keep_best else None)
     return Outcome(record.path, config.train.iterations, finished=True)
 
@@ -206,8 +233,15 @@ def _write_adapter(run: Run, learner: Learner, record: RunDirectory, best: int |
             learner.load(state, counters)
         except CheckpointError as error:
             _log.warning("%s; adapter/ holds the last weights, not those of the best", error)
-    with learner.averaged():
-        record.write_adapter(run.backbone.save_adapter)
+    with learner.averaged(), made_whole(run.backbone, run.ranks):
+        if run.ranks.main:
+            record.write_adapter(run.backbone.save_adapter)
+
+
+def _received(stop: StopRequest, ranks: Ranks) -> signal.Signals | None:
+    """Return the signal that any process has received."""
+    number = int(ranks.largest(stop.received or 0, "end of the iteration"))
+    return signal.Signals(number) if number else None
 
 
 def _announce(received: signal.Signals) -> None:

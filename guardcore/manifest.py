@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guardcore.launched import announced
+
 if TYPE_CHECKING:
     from guardcore.bound import Binding
 
@@ -39,6 +41,7 @@ def manifest(config: Mapping[str, Any], binding: Binding) -> dict[str, Any]:
     return {
         "components": component_records(binding),
         "seed": config["seed"],
+        "processes": announced(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _PACKAGES},

@@ -6,15 +6,50 @@ density, that guidance can change. Before each iteration's first update: that ev
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
+from guardcore.config import RunConfig
 from guardcore.errors import GuardcoreError, PreflightError
 from guardcore.figures import Terms
+from guardcore.plan import micro_batches
+from guardcore.ranks import Ranks
 from guardcore.run import Run
 from guardcore.schedule import Schedule
 
+_log = logging.getLogger("guardcore")
+
 FULL_PRECISION = 1e-6
 """Largest \\|log r\\| in float32 and float64."""
+
+
+def check_processes(config: RunConfig, tree: Mapping[str, Any], ranks: Ranks) -> None:
+    """Check what several processes have to have in common, and what only one can do.
+
+    Raises:
+        GuardcoreError: With the config path.
+    """
+    digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).digest()
+    ranks.check_same("config", list(digest[:16]))
+    with ranks.told_by_main("start"):
+        if ranks.world > 1 and config.record.iterations:
+            raise GuardcoreError(
+                f"record.iterations: only a single process can record, and these are {ranks.world}"
+            )
+    batches = micro_batches(
+        config.rollout.groups * config.rollout.group_size, config.rollout.batch_size
+    )
+    if len(batches) < ranks.world:
+        _log.warning(
+            "%d micro-batches for %d processes: some have nothing to do; lower rollout.batch_size",
+            len(batches),
+            ranks.world,
+        )
 
 
 def check_run(run: Run) -> None:

@@ -144,7 +144,7 @@ def _score(
 ) -> None:
     """Score every term with every candidate, on one forward pass; as ``update``, step by step."""
     objective, clock = tallies[0].candidate.objective, Clock()
-    terms = weighed.terms(batches)
+    terms = weighed.terms([kept.rows for kept in batches], len(batches[0].indices))
     scored = False
     for place, step in enumerate(batches[0].indices):
         for kept in batches:

@@ -36,7 +36,9 @@ def report_iteration(
     metrics: Mapping[str, float],
     rows: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Append the figures of an iteration, and pass them on."""
+    """Append the figures of an iteration, and pass them on: the main process's part."""
+    if not run.ranks.main:
+        return
     record.append("steps", rows)
     record.append("metrics", [{"iteration": iteration, **metrics}])
     run.trackers.metrics(iteration, metrics)
@@ -50,8 +52,9 @@ def report_evaluation(
     with run.clock("evaluate"), learner.averaged():
         evaluation = evaluate(run)
         found = evaluation.record()
-        record.write_samples(iteration, found)
-        _write_grid(run, record, iteration, evaluation)
+        if run.ranks.main:
+            record.write_samples(iteration, found)
+            _write_grid(run, record, iteration, evaluation)
         metrics = evaluation.metrics() | watcher.look(iteration, found["scores"])
         if run.config.evaluate.kl_images:
             metrics["kl/base"] = kl_to_base(run, run.config.evaluate.kl_images)

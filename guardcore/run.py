@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,12 @@ from guardcore.config import RunConfig
 from guardcore.errors import GuardcoreError
 from guardcore.judge import close
 from guardcore.judges import Judges, Session
+from guardcore.launched import announced
 from guardcore.objective import Objective
 from guardcore.plan import draw_prompts, refill_prompts
 from guardcore.prompt import Prompt
+from guardcore.ranks import Ranks
+from guardcore.sharding import shard_blocks
 from guardcore.trained_steps import TrainedSteps, built_window
 
 
@@ -83,6 +86,7 @@ class Run:
     clock: Clock
     batch_size: BatchSize
     calibrator: Calibrator
+    ranks: Ranks = field(default_factory=Ranks)
 
     @property
     def trained_rewards(self) -> Mapping[str, Reward]:
@@ -95,43 +99,61 @@ class Run:
 
 
 @contextmanager
-def prepared(config: RunConfig, binding: Binding) -> Iterator[Run]:
-    """Build a run's components; on leaving, close rewards and trackers."""
-    with ExitStack() as stack:
-        train_prompts = _prompts(binding.train_prompts)
-        eval_prompts = _prompts(binding.eval_prompts) if binding.eval_prompts else None
-        objective = build_objective(config, binding)
-        steps = built_window(binding.window, config.rollout.num_inference_steps)
-        advantage, eval_sampler = binding.advantage.build(), binding.eval_sampler.build()
-        rewards = {}
-        for label, bound in binding.rewards.items():
-            rewards[label] = bound.build()
-            stack.callback(close, rewards[label])
-        judges = stack.enter_context(Judges(rewards, config.rollout.reward_timeout))
-        trackers = []
-        for bound in binding.trackers:
-            trackers.append(bound.build())
-            stack.callback(trackers[-1].close)
-        backbone = build_backbone(config, binding)
-        yield Run(
-            config=config,
-            backbone=backbone,
-            objective=objective,
-            steps=steps,
-            eval_sampler=eval_sampler,
-            advantage=advantage,
-            rewards=rewards,
-            judges=judges,
-            reward_weights={label: b.weight or 0.0 for label, b in binding.rewards.items()},
-            train_prompts=train_prompts,
-            eval_prompts=eval_prompts,
-            trackers=Trackers(trackers),
-            clock=Clock(),
-            batch_size=BatchSize(
-                config.rollout.batch_size, config.rollout.out_of_memory == "halve"
-            ),
-            calibrator=Calibrator([word for _, word in objective.ratio]),
+def prepared(config: RunConfig, binding: Binding, ranks: Ranks | None = None) -> Iterator[Run]:
+    """Build a run's components; on leaving, close rewards and trackers.
+
+    Raises:
+        GuardcoreError: A component can't be built; or there are other processes, and no ``ranks``.
+    """
+    if ranks is None and announced() > 1:
+        raise GuardcoreError(
+            f"WORLD_SIZE is {announced()}, and only `guardcore train` works in several processes: "
+            "start this command without a launcher"
         )
+    ranks = ranks or Ranks()
+    with ExitStack() as stack:
+        with ranks.main_first("building"):  # it reaches the hubs, the others find what it fetched
+            run = _built(config, binding, ranks, stack)
+        shard_blocks(run.backbone, ranks)
+        yield run
+
+
+def _built(config: RunConfig, binding: Binding, ranks: Ranks, stack: ExitStack) -> Run:
+    """Build the components, and have ``stack`` close what is to be closed."""
+    train_prompts = _prompts(binding.train_prompts)
+    eval_prompts = _prompts(binding.eval_prompts) if binding.eval_prompts else None
+    objective = build_objective(config, binding)
+    steps = built_window(binding.window, config.rollout.num_inference_steps)
+    advantage, eval_sampler = binding.advantage.build(), binding.eval_sampler.build()
+    rewards = {}
+    for label, bound in binding.rewards.items():
+        rewards[label] = bound.build()
+        stack.callback(close, rewards[label])
+    judges = stack.enter_context(Judges(rewards, config.rollout.reward_timeout))
+    trackers = []
+    for bound in binding.trackers if ranks.main else ():
+        trackers.append(bound.build())
+        stack.callback(trackers[-1].close)
+    backbone = build_backbone(config, binding)
+    halve = config.rollout.out_of_memory == "halve" and not ranks.in_step
+    return Run(
+        config=config,
+        backbone=backbone,
+        objective=objective,
+        steps=steps,
+        eval_sampler=eval_sampler,
+        advantage=advantage,
+        rewards=rewards,
+        judges=judges,
+        reward_weights={label: b.weight or 0.0 for label, b in binding.rewards.items()},
+        train_prompts=train_prompts,
+        eval_prompts=eval_prompts,
+        trackers=Trackers(trackers),
+        clock=Clock(),
+        batch_size=BatchSize(config.rollout.batch_size, halve, ranks.out_of_memory),
+        calibrator=Calibrator([word for _, word in objective.ratio]),
+        ranks=ranks,
+    )
 
 
 def build_backbone(config: RunConfig, binding: Binding) -> Backbone:

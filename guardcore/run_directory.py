@@ -34,8 +34,8 @@ _MAY_CHANGE = {
 }
 """What a resumed run may set anew; ``_OBSERVING`` too, and what components' options name."""
 
-_OBSERVING = {"tracker", "plugins"}
-"""What is told about a run and changes nothing in it."""
+_OBSERVING = {"tracker", "plugins", "distributed"}
+"""What is told about a run, or how its processes meet, and changes nothing in it."""
 
 _ROWS = ("metrics", "steps")
 
@@ -119,7 +119,8 @@ class RunDirectory:
         for folder in (self.samples, self.checkpoints):
             with written(folder):
                 folder.mkdir(exist_ok=True)
-        self.error_log.unlink(missing_ok=True)
+        for log in (self.error_log, *self.path.glob("error-rank-*.log")):
+            log.unlink(missing_ok=True)
         self.report.unlink(missing_ok=True)  # that of fewer iterations
         shutil.rmtree(self.adapter, ignore_errors=True)  # likewise
         for half_done in (".writing", ".removing", ".adapter.writing"):  # by a killed run
@@ -236,11 +237,15 @@ class RunDirectory:
             save(aside)
             aside.rename(self.adapter)
 
-    def write_error(self, error: BaseException) -> None:
-        """Write the full traceback to ``error.log``, if the disk takes it."""
+    def write_error(self, error: BaseException, rank: int = 0) -> None:
+        """Write the full traceback to ``error.log``, if the disk takes it.
+
+        That of another process than the main one goes to ``error-rank-N.log``.
+        """
         text = "".join(traceback.format_exception(error))
+        path = self.path / f"error-rank-{rank}.log" if rank else self.error_log
         with contextlib.suppress(GuardcoreError):
-            replace(self.error_log, text)
+            replace(path, text)
 
 
 def _visible(directory: Path) -> list[Path]:

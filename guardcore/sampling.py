@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from guardcore import noise
-from guardcore.diversity import thumbnails
+from guardcore.diversity import FEATURES, thumbnails
 from guardcore.plan import draw_prompts, micro_batches, refill_prompts
 from guardcore.prompt import Prompt
+from guardcore.ranks import Piece
 from guardcore.rollout import decode, denoise
 from guardcore.run import Run
 from guardcore.trajectory import Trajectory
@@ -30,28 +31,47 @@ class Sampled:
     """What an iteration's rollout left; its N samples lie group by group.
 
     Attributes:
-        trajectories: The micro-batches with a row that counts.
+        indices: The stochastic, trained steps.
+        pieces: The micro-batches with a row that counts, of all processes.
+        trajectories: This process's of them.
         prompts: One a sample.
         rewards: Every trained reward, ``[N]``.
         pictures: Thumbnails, ``[N, F]``.
         counted: ``[N]`` bool; False where a fresh group has taken the place of this one.
+        spare: A micro-batch to keep step with, where the model is shared out and others have more.
     """
 
+    indices: Sequence[int]
+    pieces: Sequence[Piece]
     trajectories: Sequence[Trajectory]
     prompts: Sequence[Prompt]
     rewards: Mapping[str, Tensor]
     pictures: Tensor
     counted: Tensor
+    spare: Trajectory | None = None
 
     def without(self, rows: Tensor) -> Sampled:
         """Return it with ``rows [N]`` (bool) out of the count, and no micro-batch for nothing."""
         counted = self.counted & ~rows
-        kept = [t for t in self.trajectories if counted[t.rows].any()]
-        return replace(self, trajectories=kept, counted=counted)
+        return replace(
+            self,
+            pieces=[piece for piece in self.pieces if counted[piece.rows].any()],
+            trajectories=[t for t in self.trajectories if counted[t.rows].any()],
+            counted=counted,
+        )
+
+    def part(self, places: range) -> Sampled:
+        """Return it with the micro-batches at ``places`` of ``pieces`` alone."""
+        pieces = [self.pieces[place] for place in places]
+        samples = {piece.samples for piece in pieces}
+        own = [t for t in self.trajectories if t.samples in samples]
+        return replace(self, pieces=pieces, trajectories=own)
 
     def followed_by(self, more: Sampled) -> Sampled:
         """Return it with the samples of a further round after its own."""
-        return Sampled(
+        return replace(
+            self,
+            pieces=[*self.pieces, *more.pieces],
             trajectories=[*self.trajectories, *more.trajectories],
             prompts=[*self.prompts, *more.prompts],
             rewards={name: torch.cat([r, more.rewards[name]]) for name, r in self.rewards.items()},
@@ -68,7 +88,7 @@ def sample(run: Run, iteration: int) -> Sampled:
     settings, seed = run.config.rollout, run.config.seed
     number, size = len(run.train_prompts), settings.group_size
     chosen = draw_prompts(number, settings.groups, seed, iteration)
-    sampled = _round(run, chosen, 0, iteration)
+    sampled = _round(run, iteration, chosen)
     fresh = refill_prompts(number, chosen, seed, iteration)
     for _ in range(settings.refill):
         constant = constant_groups(sampled.rewards, run.reward_weights, size)
@@ -77,7 +97,7 @@ def sample(run: Run, iteration: int) -> Sampled:
         if groups == 0:
             break
         sampled = sampled.without(rows)
-        more = _round(run, list(islice(fresh, groups)), len(sampled.prompts), iteration)
+        more = _round(run, iteration, list(islice(fresh, groups)), sampled)
         sampled = sampled.followed_by(more)
     return sampled
 
@@ -91,40 +111,62 @@ def constant_groups(
     return scores.amax(1) == scores.amin(1)
 
 
-def _round(run: Run, chosen: Sequence[int], first: int, iteration: int) -> Sampled:
-    """Sample groups of the prompts ``chosen``; ``first`` is the number of the first sample."""
-    settings, seed, backbone = run.config.rollout, run.config.seed, run.backbone
-    size = settings.height, settings.width
+def _round(
+    run: Run, iteration: int, chosen: Sequence[int], before: Sampled | None = None
+) -> Sampled:
+    """Sample groups of the prompts ``chosen``; samples are numbered on from those ``before``."""
+    settings = run.config.rollout
     prompts = [run.train_prompts[c] for c in chosen for _ in range(settings.group_size)]
-    schedule = backbone.schedule(settings.num_inference_steps, *size)
-    stochastic = run.steps.at(seed, iteration)
-    shape = backbone.latent_shape(*size)
-    trajectories, pictures = [], []
-    with run.scoring(run.trained_rewards) as scoring:
-        for batch in micro_batches(len(prompts), run.batch_size.size):
-            texts = prompts[batch.start : batch.stop]
-            numbers = range(first + batch.start, first + batch.stop)
-            with run.clock("encode"):
-                condition = backbone.encode(texts, *size)
-
-            def source(what: str, numbers: range = numbers) -> Tensor:
-                shared = settings.same_noise and what == "start"
-                samples = [s // settings.group_size for s in numbers] if shared else numbers
-                return noise.draw(shape, seed, iteration, what, samples)
-
-            x, taken = denoise(
-                backbone, run.objective.sampler, schedule, condition, source, stochastic, run.clock
-            )
-            images = decode(backbone, x, condition, run.clock)
+    first, dealt = (len(before.prompts), len(before.pieces)) if before else (0, 0)
+    batches = [
+        range(first + batch.start, first + batch.stop)
+        for batch in micro_batches(len(prompts), run.batch_size.size)
+    ]
+    pieces = run.ranks.deal(batches, dealt)
+    stochastic = run.steps.at(run.config.seed, iteration)
+    trajectories, pictures, spare = [], [torch.empty(0, FEATURES)], None
+    with run.scoring(run.trained_rewards) as scoring, run.ranks.phase("sampling"):
+        for piece, counts in run.ranks.turns(pieces):
+            texts = prompts[piece.samples.start - first : piece.samples.stop - first]
+            kept, images = _micro_batch(run, iteration, piece.samples, texts, stochastic)
+            kept = kept.offload() if settings.offload_trajectories else kept
+            spare = kept if run.ranks.in_step else None
+            if not counts:
+                continue
             scoring.submit(images, texts)
             pictures.append(thumbnails(images))
-            kept = Trajectory(numbers, condition, taken, stochastic)
-            trajectories.append(kept.offload() if settings.offload_trajectories else kept)
-            run.trackers.progress("sample", numbers.stop, first + len(prompts))
+            trajectories.append(kept)
+            run.trackers.progress("sample", piece.samples.stop, first + len(prompts))
+        scores = scoring.collect()
+    with run.clock("waiting"):
         return Sampled(
+            indices=stochastic,
+            pieces=pieces,
             trajectories=trajectories,
             prompts=prompts,
-            rewards=scoring.collect(),
-            pictures=torch.cat(pictures),
+            rewards={n: run.ranks.gather(s, pieces, "scores") for n, s in scores.items()},
+            pictures=run.ranks.gather(torch.cat(pictures), pieces, "pictures"),
             counted=torch.ones(len(prompts), dtype=torch.bool),
+            spare=spare,
         )
+
+
+def _micro_batch(
+    run: Run, iteration: int, numbers: range, prompts: Sequence[Prompt], stochastic: Sequence[int]
+) -> tuple[Trajectory, Tensor]:
+    """Sample the micro-batch of the samples ``numbers``; return it and its images."""
+    settings, seed, backbone = run.config.rollout, run.config.seed, run.backbone
+    size = settings.height, settings.width
+    schedule = backbone.schedule(settings.num_inference_steps, *size)
+    shape = backbone.latent_shape(*size)
+    with run.clock("encode"):
+        condition = backbone.encode(prompts, *size)
+
+    def source(what: str) -> Tensor:
+        shared = settings.same_noise and what == "start"
+        samples = [s // settings.group_size for s in numbers] if shared else numbers
+        return noise.draw(shape, seed, iteration, what, samples)
+
+    sampler, clock = run.objective.sampler, run.clock
+    x, taken = denoise(backbone, sampler, schedule, condition, source, stochastic, clock)
+    return Trajectory(numbers, condition, taken, stochastic), decode(backbone, x, condition, clock)

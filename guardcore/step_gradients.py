@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from guardcore.sharding import is_shared_out, own, whole
+
 
 class StepGradients:
     """Measures the steps' gradients one after the other, and gives back their sum.
@@ -30,17 +32,21 @@ class StepGradients:
         self.norms[step] = total_norm(found)
         for place, parameter in enumerate(self._parameters):
             if parameter.grad is not None:
-                before, own = self._sums[place], parameter.grad.cpu()
-                self._sums[place] = own if before is None else before.add_(own)
+                before, part = self._sums[place], own(parameter.grad).cpu()
+                self._sums[place] = part if before is None else before.add_(part)
                 parameter.grad = None
 
     def restore(self) -> None:
         """Put the sum of all steps where the optimiser looks for it."""
         for parameter, total in zip(self._parameters, self._sums, strict=True):
-            parameter.grad = None if total is None else total.to(parameter.device)
+            if total is not None and is_shared_out(parameter):
+                parameter.grad = torch.zeros_like(parameter)
+                own(parameter.grad).copy_(total)
+            else:
+                parameter.grad = None if total is None else total.to(parameter.device)
 
 
 def total_norm(gradients: Iterable[Tensor]) -> float:
     """Return the norm of several gradients together, in float32."""
-    norms = [torch.linalg.vector_norm(gradient.float()) for gradient in gradients]
+    norms = [whole(torch.linalg.vector_norm(gradient.float())) for gradient in gradients]
     return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0

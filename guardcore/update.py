@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from guardcore.figures import UpdateFigures
 from guardcore.learner import Learner
+from guardcore.objective import Scored
 from guardcore.preflight import check_ratios_are_one
 from guardcore.run import Run
+from guardcore.sampling import Sampled
 from guardcore.step_gradients import StepGradients
 from guardcore.trajectory import Trajectory
 from guardcore.weighing import Weighed
@@ -26,13 +29,13 @@ class Updated:
 def update(
     run: Run,
     learner: Learner,
-    trajectories: Sequence[Trajectory],
+    sampled: Sampled,
     weighed: Weighed,
     *,
     first: bool,
     by_step: bool = False,
 ) -> Updated:
-    """Accumulate the gradient over ``trajectories`` and their steps, then step once.
+    """Accumulate the gradient over ``sampled`` and its steps, add up all processes', step once.
 
     The loss is the mean over all (sample, step) terms that count, so a short micro-batch weighs
     what its rows weigh, and a refilled iteration what any other does. A micro-batch whose
@@ -41,7 +44,7 @@ def update(
     Args:
         run: The components.
         learner: The optimiser.
-        trajectories: The update's share of the rollout.
+        sampled: The update's share of the rollout.
         weighed: What each sample weighs, at each trained step.
         first: Whether this is the iteration's first update, where every ratio must be 1.
         by_step: Measure each step's gradient by itself. It is the same sum in another order, so
@@ -50,52 +53,96 @@ def update(
     Raises:
         PreflightError: A ratio of the first update is not 1.
     """
-    figures = UpdateFigures()
-    terms = weighed.terms(trajectories)
-    gradients = StepGradients(learner.parameters.values()) if by_step else None
-    losses = []
-    for kept, places, done in _passes(trajectories, by_step):
-        trajectory = kept.onload()
-        for place in places:
-            taken, advantage = trajectory.steps[place], weighed.advantages[trajectory.rows, place]
-            if not run.objective.penalty and not advantage.any():
-                continue
-            advantage = advantage.to(taken.x.device)
-            scored = run.objective.score(
-                run.backbone, trajectory.condition, taken, advantage, run.clock
-            )
-            loss = weighed.mean(scored.loss, trajectory.rows, terms)
-            with run.clock("backward"):
-                loss.backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
-            figures.add(trajectory.indices[place], scored)
-        if gradients is not None and kept is trajectories[-1]:
-            gradients.close(trajectory.indices[places[-1]])
-        run.trackers.progress("update", done, len(trajectories))
+    work = _Work(run, sampled, weighed)
+    parameters = learner.parameters.values()
+    gradients = StepGradients(parameters) if by_step else None
+    steps = len(sampled.indices)
+    for places in [range(p, p + 1) for p in range(steps)] if by_step else [range(steps)]:
+        with run.ranks.phase("update"):
+            work.accumulate(places)
+        with run.clock("waiting"):
+            run.ranks.sum_gradients(parameters, "update")
+        if gradients is not None:
+            gradients.close(sampled.indices[places[-1]])
+    figures = work.everybodys_figures()
     if gradients is not None:
         gradients.restore()
         figures.grad_norms = gradients.norms
     scored_terms = figures.all()
     if scored_terms is None:
         return Updated(0.0, None, figures)
-    if first:
-        check_ratios_are_one(scored_terms, trajectories[0].steps[0].precision)
-    with run.clock("optimizer"):
-        total = float(sum(losses[1:], losses[0]))
+    if first and sampled.trajectories:
+        check_ratios_are_one(scored_terms, sampled.trajectories[0].steps[0].precision)
+    with run.clock("optimizer"), run.ranks.phase("optimizer"):
+        total = run.ranks.sum(work.loss(), "update")
         return Updated(total, learner.step(total), figures)
 
 
-def _passes(
-    trajectories: Sequence[Trajectory], by_step: bool
-) -> Iterator[tuple[Trajectory, range, int]]:
-    """Yield micro-batches with the places of the steps to score, and how many are done then.
+class _Work:
+    """The micro-batches that this process has in an update, and what came of them."""
 
-    A micro-batch with all its steps at a time, or ``by_step`` one step of all micro-batches.
-    """
-    steps, number = len(trajectories[0].steps), len(trajectories)
-    if not by_step:
-        yield from ((kept, range(steps), done) for done, kept in enumerate(trajectories, 1))
-        return
-    for place in range(steps):
-        for kept in trajectories:
-            yield kept, range(place, place + 1), number * (place + 1) // steps
+    def __init__(self, run: Run, sampled: Sampled, weighed: Weighed) -> None:
+        self._run, self._sampled, self._weighed = run, sampled, weighed
+        self._terms = weighed.terms([p.rows for p in sampled.pieces], len(sampled.indices))
+        self._figures = UpdateFigures()
+        self._losses: list[Tensor] = []
+
+    def loss(self) -> float:
+        """Return this process's part of the loss."""
+        return float(sum(self._losses))
+
+    def accumulate(self, places: range) -> None:
+        """Score own micro-batches at the trained steps ``places``, and run back through them."""
+        number, steps = len(self._sampled.trajectories), len(self._sampled.indices)
+        for done, kept in enumerate(self._sampled.trajectories, 1):
+            trajectory = kept.onload()
+            for place in places:
+                if self._teaches(trajectory.rows, place):
+                    self._backward(trajectory, place)
+            so_far = (places.start * number + len(places) * done) // steps
+            self._run.trackers.progress("update", so_far, number)
+        for place in self._missing(places):
+            self._keep_step(place)
+
+    def everybodys_figures(self) -> UpdateFigures:
+        """Return the figures of all processes' micro-batches."""
+        scored = {
+            index: [p for p in self._sampled.pieces if self._teaches(p.rows, place)]
+            for place, index in enumerate(self._sampled.indices)
+        }
+        with self._run.clock("waiting"):
+            return self._figures.gathered(self._run.ranks, scored)
+
+    def _teaches(self, rows: slice, place: int) -> bool:
+        """Whether a micro-batch has a gradient at a step: every process knows it of all."""
+        penalised = bool(self._run.objective.penalty)
+        return penalised or bool(self._weighed.advantages[rows, place].any())
+
+    def _missing(self, places: range) -> list[int]:
+        """Return a place for each pass that others have to run, and this process has not."""
+        run, sampled = self._run, self._sampled
+        if not run.ranks.in_step:
+            return []
+        ranks = [p.rank for p in sampled.pieces for place in places if self._teaches(p.rows, place)]
+        most = max((ranks.count(rank) for rank in ranks), default=0)
+        return [places[0]] * (most - ranks.count(run.ranks.number))
+
+    def _keep_step(self, place: int) -> None:
+        """Call the model as often as the others do, and learn nothing."""
+        spare = self._sampled.spare
+        if spare is not None:
+            loss = self._score(spare.onload(), place).loss
+            (0 * loss.sum()).backward()  # type: ignore[no-untyped-call]
+
+    def _score(self, trajectory: Trajectory, place: int) -> Scored:
+        run, taken = self._run, trajectory.steps[place]
+        advantage = self._weighed.advantages[trajectory.rows, place].to(taken.x.device)
+        return run.objective.score(run.backbone, trajectory.condition, taken, advantage, run.clock)
+
+    def _backward(self, trajectory: Trajectory, place: int) -> None:
+        scored = self._score(trajectory, place)
+        loss = self._weighed.mean(scored.loss, trajectory.rows, self._terms)
+        with self._run.clock("backward"):
+            loss.backward()  # type: ignore[no-untyped-call]
+        self._losses.append(loss.detach())
+        self._figures.add(trajectory.indices[place], scored)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from guardcore.errors import ComponentError
 from guardcore.run import Run
-from guardcore.trajectory import Trajectory
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +24,9 @@ class Weighed:
     advantages: Tensor
     counted: Tensor
 
-    def terms(self, trajectories: Iterable[Trajectory]) -> int:
-        """Return how many (sample, step) terms count in some micro-batches."""
-        return sum(int(self.counted[t.rows].sum()) * len(t.steps) for t in trajectories)
+    def terms(self, batches: Iterable[slice], steps: int) -> int:
+        """Return how many (sample, step) terms count in the rows of some micro-batches."""
+        return sum(int(self.counted[rows].sum()) for rows in batches) * steps
 
     def mean(self, loss: Tensor, rows: slice, terms: int) -> Tensor:
         """Return what the losses ``[B]`` of ``rows`` add to a mean over ``terms``."""

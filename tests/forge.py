@@ -166,6 +166,7 @@ def _wait(pid: int, seconds: float = 120) -> int:
 
 def serve() -> None:
     """Fork for every line of standard input; answer with a process id or an exit code."""
+    import accelerate.state  # noqa: F401
     import jinja2  # noqa: F401
     import matplotlib.backends.backend_agg
     import matplotlib.backends.backend_svg

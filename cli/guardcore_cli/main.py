@@ -6,7 +6,8 @@ import sys
 
 import typer
 
-from guardcore.errors import ConfigError, GuardcoreError
+from guardcore.errors import ConfigError, GuardcoreError, ToldByMain
+from guardcore.launched import place_on_node
 from guardcore_cli import (
     bench,
     config,
@@ -60,8 +61,10 @@ def run() -> None:
 def _run() -> None:
     try:
         app()
+    except ToldByMain:
+        raise SystemExit(2) from None
     except ConfigError as error:
-        _fail(*error.problems)
+        _fail(*([] if _told_beside() else error.problems))
     except GuardcoreError as error:
         _fail(str(error))
     except Exception as error:
@@ -70,6 +73,11 @@ def _run() -> None:
         kind = type(error).__name__
         sys.stderr.write(f"internal error: {kind}: {error}; --debug prints where\n")
         raise SystemExit(1) from error
+
+
+def _told_beside() -> bool:
+    """Whether another process of this node says what is wrong with the config that all read."""
+    return place_on_node() > 0
 
 
 def _fail(*problems: str) -> None:

@@ -82,17 +82,21 @@ def train(
     try:
         with preemptible(lambda: _resume_command(directory)):
             from guardcore import train as run_training
+            from guardcore.ranks import leave
 
             outcome = run_training(settings, directory, resume=resume)
     except KeyboardInterrupt:
         typer.echo(f"stopped at once; go on with: {_resume_command(directory)}", err=True)
         raise typer.Exit(130) from None
+    leave()
     _conclude(outcome)
 
 
 def _conclude(outcome: Outcome) -> None:
     from guardcore_cli.outlook import print_result
 
+    if not outcome.main:
+        raise typer.Exit(exit_code(outcome.signal) if outcome.signal else 0)
     if outcome.signal is not None:
         typer.echo(
             f"stopped by {outcome.signal.name} after iteration {outcome.iteration}; "

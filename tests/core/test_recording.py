@@ -71,7 +71,8 @@ def played(tmp_path):
         seen.append(weights["w"].clone())
         weights["w"].add_(1)
     counted = torch.arange(10) != 4
-    sampled = Sampled(batches, prompts, rewards, torch.zeros(10, 3), counted)
+    pieces = Ranks().deal([batch.samples for batch in batches])
+    sampled = Sampled(range(3), pieces, batches, prompts, rewards, torch.zeros(10, 3), counted)
     tape.write(weights, sampled, Weighed(advantages, counted))
     seen.append(weights["w"])
     return batches, seen, rewards, advantages, find_recording(tmp_path / "recordings")
