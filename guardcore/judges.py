@@ -59,6 +59,10 @@ class _Job:
             self.future.set_result(scores)
 
 
+def _on_gpu() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
 class Judge:
     """One reward and the thread that calls it.
 
@@ -67,7 +71,7 @@ class Judge:
 
     def __init__(self, name: str, reward: Reward) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+        self._gpu = torch.cuda.current_device() if _on_gpu() else None
         self._thread = Thread(target=self._work, args=(name, reward), name=name, daemon=True)
         self._thread.start()
 

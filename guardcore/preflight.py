@@ -41,7 +41,9 @@ def check_processes(config: RunConfig, tree: Mapping[str, Any], ranks: Ranks) ->
             raise GuardcoreError(
                 f"record.iterations: only a single process can record, and these are {ranks.world}"
             )
-    batches = micro_batches(config.rollout.groups * config.rollout.group_size, config.rollout.batch_size)
+    batches = micro_batches(
+        config.rollout.groups * config.rollout.group_size, config.rollout.batch_size
+    )
     if len(batches) < ranks.world:
         _log.warning(
             "%d micro-batches for %d processes: some have nothing to do; lower rollout.batch_size",

@@ -125,20 +125,19 @@ def _round(
     pieces = run.ranks.deal(batches, dealt)
     stochastic = run.steps.at(run.config.seed, iteration)
     trajectories, pictures, spare = [], [torch.empty(0, FEATURES)], None
-    with run.scoring(run.trained_rewards) as scoring:
-        with run.ranks.phase("sampling"):
-            for piece, counts in run.ranks.turns(pieces):
-                texts = prompts[piece.samples.start - first : piece.samples.stop - first]
-                kept, images = _micro_batch(run, iteration, piece.samples, texts, stochastic)
-                kept = kept.offload() if settings.offload_trajectories else kept
-                spare = kept if run.ranks.in_step else None
-                if not counts:
-                    continue
-                scoring.submit(images, texts)
-                pictures.append(thumbnails(images))
-                trajectories.append(kept)
-                run.trackers.progress("sample", piece.samples.stop, first + len(prompts))
-            scores = scoring.collect()
+    with run.scoring(run.trained_rewards) as scoring, run.ranks.phase("sampling"):
+        for piece, counts in run.ranks.turns(pieces):
+            texts = prompts[piece.samples.start - first : piece.samples.stop - first]
+            kept, images = _micro_batch(run, iteration, piece.samples, texts, stochastic)
+            kept = kept.offload() if settings.offload_trajectories else kept
+            spare = kept if run.ranks.in_step else None
+            if not counts:
+                continue
+            scoring.submit(images, texts)
+            pictures.append(thumbnails(images))
+            trajectories.append(kept)
+            run.trackers.progress("sample", piece.samples.stop, first + len(prompts))
+        scores = scoring.collect()
     with run.clock("waiting"):
         return Sampled(
             indices=stochastic,

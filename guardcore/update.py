@@ -123,9 +123,7 @@ class _Work:
         run, sampled = self._run, self._sampled
         if not run.ranks.in_step:
             return []
-        ranks = [
-            p.rank for p in sampled.pieces for place in places if self._teaches(p.rows, place)
-        ]
+        ranks = [p.rank for p in sampled.pieces for place in places if self._teaches(p.rows, place)]
         most = max((ranks.count(rank) for rank in ranks), default=0)
         return [places[0]] * (most - ranks.count(run.ranks.number))
 

@@ -73,7 +73,7 @@ def train(
         return
     bind(settings, PluginHost.on_demand().registry)  # mistakes show before torch is imported
     from guardcore import train as run_training
-    from guardcore.ranks import leave
+    from guardcore.joining import leave
 
     try:
         outcome = run_training(settings, directory, resume=resume)

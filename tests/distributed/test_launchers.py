@@ -1,13 +1,11 @@
-"""The same command under the field's own launchers, and on the embedded model."""
+"""The same command under the field's own launchers."""
 
 import json
 
 import pytest
-import yaml
 
-from guardcore_cli.loading import embedded_profile
 from launch import free_port, launch, write_config
-from runs import gradient_of, metrics, state, target
+from runs import metrics, target
 
 pytestmark = pytest.mark.slow
 WITH = {
