@@ -57,7 +57,7 @@ class ProcessError(GuardcoreError):
     """Another process of the run has ended, or does not come."""
 
 
-class ToldByMain(GuardcoreError):
+class ToldByMainError(GuardcoreError):
     """A mistake that the run's main process tells for all; the command line prints it there."""
 
 

@@ -74,17 +74,17 @@ def _evaluate(run: Run, prompts: Sequence[Prompt], batch_size: int) -> Evaluatio
         p._replace(samples=p.samples[: max(0, settings.grid - p.samples.start)]) for p in pieces
     ]
     images = []
-    with guided(run, settings.guidance_scale), run.scoring(run.rewards) as scoring:
-        with ranks.phase("evaluation"):
-            for piece, counts in ranks.turns(pieces):
-                texts = prompts[piece.rows]
-                pictures = sample_images(run, texts, piece.samples, "evaluation")
-                if not counts:
-                    continue
-                scoring.submit(pictures, texts)
-                images.append(pictures[: max(0, settings.grid - piece.samples.start)])
-                run.trackers.progress("evaluate", piece.samples.stop, len(prompts))
-            scores = scoring.collect()
+    guidance = guided(run, settings.guidance_scale)
+    with guidance, run.scoring(run.rewards) as scoring, ranks.phase("evaluation"):
+        for piece, counts in ranks.turns(pieces):
+            texts = prompts[piece.rows]
+            pictures = sample_images(run, texts, piece.samples, "evaluation")
+            if not counts:
+                continue
+            scoring.submit(pictures, texts)
+            images.append(pictures[: max(0, settings.grid - piece.samples.start)])
+            run.trackers.progress("evaluate", piece.samples.stop, len(prompts))
+        scores = scoring.collect()
     gathered = {name: ranks.gather(own, pieces, "held-out scores") for name, own in scores.items()}
     none = [torch.empty(0, 3, run.config.rollout.height, run.config.rollout.width)]
     grid = ranks.gather(torch.cat(images or none), shown, "held-out images")

@@ -139,7 +139,7 @@ class UpdateFigures:
         rows = ranks.gather(torch.cat([none, *own]), pieces, "figures")
         sizes = [sum(len(p.samples) for p in at_step) for at_step in scored.values()]
         every = UpdateFigures()
-        for step, part in zip(scored, rows.split(sizes), strict=True):
+        for step, part in zip(scored, torch.split(rows, sizes), strict=True):
             if len(part):
                 every._terms[step] = [Terms.of_matrix(part)]
                 every._sigma[step] = part[0, -1]

@@ -80,7 +80,8 @@ class Judge(Thread):
         self._timeout = timeout
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._at: _Call | None = None
-        self._gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+        in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        self._gpu = torch.cuda.current_device() if in_use else None
         self.start()
 
     def submit(self, images: Tensor, prompts: Sequence[Prompt]) -> Future[Scores]:

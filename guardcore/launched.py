@@ -23,3 +23,9 @@ def place_on_node() -> int:
 def on_node() -> int:
     """Return how many processes were started on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", announced()))
+
+
+def master() -> str:
+    """Return where the processes meet."""
+    names = ("MASTER_ADDR", "MASTER_PORT")
+    return ":".join(os.environ.get(name, f"({name} is not set)") for name in names)

@@ -19,12 +19,13 @@ from guardcore.bound import Binding, resolved
 from guardcore.config import RunConfig
 from guardcore.errors import CheckpointError, GuardcoreError, WriteError
 from guardcore.iteration import iterate_with_room
+from guardcore.joining import joined
 from guardcore.learner import Learner, State
 from guardcore.manifest import change_warnings
 from guardcore.observers import Observers
 from guardcore.plugins import PluginHost
 from guardcore.preflight import check_processes, check_run
-from guardcore.ranks import Ranks, joined
+from guardcore.ranks import Ranks
 from guardcore.recording import recorded_iterations
 from guardcore.registry import Registry
 from guardcore.reporting import report_evaluation, report_iteration, report_run

@@ -1,27 +1,22 @@
 """The processes of a run: whose each micro-batch is, and what they tell one another.
 
 Micro-batches are planned over all samples and then dealt, so no result depends on how many
-processes there are, but for the order in which gradients are added up. accelerate finds the others
-by what ``torchrun`` or ``accelerate launch`` has set; tensors alone are exchanged. Left out: DDP's
-wrapper, because gradients are accumulated over many micro-batches and added up once an update.
+processes there are, but for the order in which gradients are added up. Tensors alone are exchanged.
+Left out: DDP's wrapper, because gradients are accumulated over many micro-batches and added up once
+an update.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, distributed
 
-from guardcore.config import Distributed
-from guardcore.errors import GuardcoreError, ProcessError, ToldByMain
-from guardcore.launched import announced, on_node, place
+from guardcore.errors import GuardcoreError, ProcessError, ToldByMainError
 from guardcore.sharding import is_shared_out
 
 if TYPE_CHECKING:
@@ -126,7 +121,7 @@ class Ranks:
         """Inside is a check of what all look at: where it fails, the main process says so.
 
         Raises:
-            ToldByMain: It has failed, here or there, and this is another process.
+            ToldByMainError: It has failed, here or there, and this is another process.
         """
         failed: GuardcoreError | None = None
         try:
@@ -136,7 +131,7 @@ class Ranks:
         if self.largest(float(failed is not None), name):
             if failed is not None and self.main:
                 raise failed
-            raise ToldByMain("the main process says why") from failed
+            raise ToldByMainError("the main process says why") from failed
 
     def wait(self, name: str) -> None:
         """Wait until all are here."""
@@ -211,7 +206,7 @@ class Ranks:
             with self._together(name):
                 distributed.all_reduce(flat)
             for gradient, total in zip(
-                bucket, flat.split([g.numel() for g in bucket]), strict=True
+                bucket, torch.split(flat, [g.numel() for g in bucket]), strict=True
             ):
                 gradient.copy_(total.view_as(gradient))
 
@@ -252,53 +247,3 @@ def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         bucket.append(gradient)
     if bucket:
         yield bucket
-
-
-@contextmanager
-def joined(settings: Distributed) -> Iterator[Ranks]:
-    """Find the other processes, which stay found for later runs; alone, initialise nothing.
-
-    Raises:
-        ProcessError: Not all came within the time-out.
-    """
-    if announced() == 1:
-        yield Ranks()
-        return
-    state = _state(settings.timeout)
-    log, level = logging.getLogger("guardcore"), logging.getLogger("guardcore").level
-    if not state.is_main_process:
-        log.setLevel(logging.ERROR)  # what all have to say, one says
-    try:
-        in_step = settings.shard == "blocks"
-        yield Ranks(state.process_index, state.num_processes, settings.timeout, in_step)
-    finally:
-        log.setLevel(level)
-
-
-def leave() -> None:
-    """Take leave of the others, at the end of a process that has met them.
-
-    Not after an error: NCCL would wait for those that no longer come.
-    """
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-def _state(timeout: float) -> Any:
-    """Start accelerate's view of the processes; tensors on the CPU travel by gloo everywhere."""
-    from accelerate import PartialState
-
-    cpu = torch.cuda.device_count() < on_node()
-    try:
-        return PartialState(
-            cpu=cpu,
-            backend="gloo" if cpu else "cpu:gloo,cuda:nccl",
-            timeout=timedelta(seconds=timeout),
-        )
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:200]
-        raise ProcessError(
-            f"{announced()} processes were announced (WORLD_SIZE), and this one, RANK "
-            f"{place()}, has not found them all within {timeout:g} s "
-            f"(distributed.timeout) at MASTER_ADDR {os.environ.get('MASTER_ADDR')}: {first}"
-        ) from error

@@ -8,7 +8,7 @@ parameters are ``DTensor``s: this module is all that knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +114,7 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> Tensor:
 @contextmanager
 def made_whole(backbone: Backbone, ranks: Ranks) -> Iterator[None]:
     """Inside, the main process's blocks hold whole weights, to be written and nothing else."""
-    held: list[tuple[dict[str, Any], Mapping[str, Parameter]]] = []
+    held: list[tuple[dict[str, Any], dict[str, Parameter]]] = []
     for block in blocks_of(backbone) if ranks.in_step else ():
         for module in block.modules():
             parts = {n: p for n, p in module._parameters.items() if p is not None}

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 
 from guardcore import train
 from guardcore.binding import bind
+from guardcore.joining import joined
 from guardcore.layers import parse_config
 from guardcore.packing import tensors_of
-from guardcore.ranks import joined
 from guardcore.run import prepared
 from guardcore.sampling import sample
 from toy import Colour, ColourOptions, ToyBackbone, ToyOptions, toy_host

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from guardcore.errors import ConfigError, GuardcoreError, ToldByMain
+from guardcore.errors import ConfigError, GuardcoreError, ToldByMainError
 from guardcore.launched import place_on_node
 from guardcore_cli import (
     bench,
@@ -61,7 +61,7 @@ def run() -> None:
 def _run() -> None:
     try:
         app()
-    except ToldByMain:
+    except ToldByMainError:
         raise SystemExit(2) from None
     except ConfigError as error:
         _fail(*([] if _told_beside() else error.problems))

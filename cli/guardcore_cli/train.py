@@ -82,7 +82,7 @@ def train(
     try:
         with preemptible(lambda: _resume_command(directory)):
             from guardcore import train as run_training
-            from guardcore.ranks import leave
+            from guardcore.joining import leave
 
             outcome = run_training(settings, directory, resume=resume)
     except KeyboardInterrupt:

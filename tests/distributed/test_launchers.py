@@ -1,4 +1,4 @@
-"""The same command under the field's own launchers, and on the embedded model."""
+"""The same command under the field's own launchers."""
 
 import json
 

@@ -1,0 +1,107 @@
+"""The embedded model: one, two and three processes; whole in each, or its blocks shared out."""
+
+import json
+from re import fullmatch
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from guardcore_cli.loading import embedded_profile
+from launch import start
+from runs import metrics, rows, state
+
+pytestmark = pytest.mark.slow
+
+ONE = {"iterations": 1, "updates_per_iteration": 1, "max_grad_norm": 1e9, "ema_decay": None}
+
+
+def tree(backbone, shard, **train):
+    """A run of the profile with 15 images in 4 micro-batches, and a reward that is smooth."""
+    found = embedded_profile()
+    sizes = {"groups": 3, "group_size": 5, "batch_size": 4, "num_inference_steps": 4}
+    found["rollout"] = {"height": 64, "width": 64} | sizes
+    found["backbone"] |= backbone
+    found["reward"] = ["pickscore"]
+    found["penalty"] = [{"use": "kl", "weight": 0.01}]
+    found["train"] |= {"iterations": 5} | train
+    found["evaluate"] = {"every": 5, "num_inference_steps": 3, "num_images": 5, "kl_images": 3}
+    found["distributed"] = {"shard": shard, "timeout": 280}
+    return found | {"tracker": []}
+
+
+RUNS = {
+    "lora": tree({}, "none"),
+    "lora, shared out": tree({}, "blocks"),
+    "full": tree({"lora": None}, "none", iterations=2, step_gradients_every=1),
+    "full, shared out": tree({"lora": None}, "blocks", iterations=2, step_gradients_every=1),
+    "first": tree({}, "none", **ONE),
+    "first, shared out": tree({"lora": None}, "blocks", **ONE),
+    "first, full": tree({"lora": None}, "none", **ONE),
+}
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory):
+    """By number of processes, a folder with all the runs."""
+    return {world: made(world, tmp_path_factory.mktemp(f"world-{world}")) for world in (1, 2, 3)}
+
+
+def made(world, folder, runs=RUNS, resume=False):
+    jobs = [{"tree": t, "out": str(folder / name), "resume": resume} for name, t in runs.items()]
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    ended = start(world, folder / "jobs.json", path=folder, cwd=folder, module="worker").wait()
+    assert [process.code for process in ended] == [0] * world, ended[0].err + ended[-1].err
+    return folder
+
+
+def far(one, other, part):
+    """The distance of two states in the names that ``part`` matches, over the first one's norm."""
+    pairs = [(one[name], other[name]) for name in one if fullmatch(part, name)]
+    gap = sum(float((a - b).double().square().sum()) for a, b in pairs)
+    return (gap / sum(float(a.double().square().sum()) for a, _ in pairs)) ** 0.5
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize(
+    ("alone", "together"),
+    [("first", "first"), ("first, full", "first, full"), ("first, full", "first, shared out")],
+)
+def test_the_first_gradient(worlds, world, alone, together):
+    ours, theirs = state(worlds[1] / alone), state(worlds[world] / together)
+    assert ours.keys() == theirs.keys()
+    assert far(ours, theirs, r"optimizer.*\.exp_avg") <= 1e-5
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("name", ["lora", "lora, shared out", "full", "full, shared out"])
+def test_weights_averages_and_files(worlds, world, name):
+    alone, together = worlds[1] / name.partition(",")[0], worlds[world] / name
+    ours, theirs = state(alone), state(together)
+    assert ours.keys() == theirs.keys()
+    distances = {part: far(ours, theirs, f"{part}.*") for part in ("weights", "ema")}
+    print(world, name, distances)
+    assert max(distances.values()) <= 1e-3
+    files = [load_file(next((d / "adapter").glob("*.safetensors"))) for d in (alone, together)]
+    assert far(*files, ".*") <= 1e-3
+    for one, other in zip(metrics(alone), metrics(together), strict=True):
+        for key in ("reward/pickscore", "eval/pickscore", "kl/base", "diversity"):
+            assert other.get(key) == pytest.approx(one.get(key), rel=1e-3)
+    for one, other in zip(rows(alone, "steps"), rows(together, "steps"), strict=True):
+        assert other.get("grad_norm") == pytest.approx(one.get("grad_norm"), rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["lora, shared out", "full, shared out"])
+def test_a_shared_out_run_of_two_goes_on_alone_and_with_three(worlds, name, tmp_path):
+    runs = {name: RUNS[name] | {"train": RUNS[name]["train"] | {"iterations": 6}}}
+    for world in (1, 3):
+        folder = tmp_path / f"{world}"
+        (folder / name).mkdir(parents=True)
+        for path in (worlds[2] / name).rglob("*"):
+            target = folder / name / path.relative_to(worlds[2] / name)
+            target.mkdir() if path.is_dir() else target.write_bytes(path.read_bytes())
+        made(world, folder, runs, resume=True)
+        assert [row["iteration"] for row in metrics(folder / name)] == list(range(7))
+    one, three = (state(tmp_path / f"{world}" / name) for world in (1, 3))
+    assert far(one, three, "weights.*") <= 1e-3
+    assert all(torch.isfinite(tensor).all() for tensor in three.values())
