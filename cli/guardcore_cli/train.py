@@ -49,9 +49,9 @@ def train(
 ) -> None:
     """Fine-tune a model. With nothing else: the embedded tiny model, on a CPU, in minutes.
 
-    Exit codes: 0 finished (or stopped by the watch); 2 something to mend, which is said in a line;
-    75 stopped by SIGTERM or SIGUSR1, saved: run it again with --resume; 130 stopped by Ctrl-C;
-    1 anything else.
+    Exit codes: 0 finished, or stopped by the watch; 2 something to mend;
+    75 stopped by SIGTERM or SIGUSR1, saved, to go on with --resume;
+    130 stopped by Ctrl-C; 1 anything else.
     """
     from guardcore.binding import bind
     from guardcore.layers import Overrides
