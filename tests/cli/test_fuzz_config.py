@@ -56,6 +56,7 @@ FOUND = {
     '"\\ufeffseed": 1': r"\ufeffseed: unknown key; did you mean 'seed'?",
     '"a\\nb": 1': r"a\nb: unknown key",
     f"seed: [{'x, ' * 5000}]": "seed: input should be a valid integer, received ['x', 'x'",
+    'strategy_options: {guard: {ppo-clip: {"\\ud800": 1}}}': "strategy_options.guard.ppo-clip: input should",
     "strategy_options: {guard: {ppo-clip: {use: null}}}": "strategy_options.guard.ppo-clip.use: ",
 }
 """What earlier searches found, with what is said of it now."""
