@@ -51,6 +51,7 @@ FOUND = {
     "seed: 0x"
     + "f"
     * 5000: "seed: input should be less than 9223372036854775808, received int too long to print",
+    f"backbone: {{model: ./{'x' * 300}}}": "backbone: [Errno 36] File name too long: 'xxx",
     "<all>: 1": "<all>: unknown key",
     "on: 1": "True: keys should be strings, received True",
     '"\\ufeffseed": 1': r"\ufeffseed: unknown key; did you mean 'seed'?",
