@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pydantic import ValidationError
+
 from guardcore.bound import Binding, Bound, validate_options
 from guardcore.config import RunConfig
 from guardcore.errors import ConfigError, GuardcoreError, did_you_mean
 from guardcore.offers import normalised
+from guardcore.problems import problem_lines
 from guardcore.registry import Registered, Registry
 from guardcore.reward_options import complete_rewards
 from guardcore.spec import Spec, SpecLike, Strategy, WeightedSpec
@@ -149,7 +152,11 @@ class _Binder:
         if "use" in own:
             del own["use"]
             self.problems.append(f"{path}.{spec.use}.use: the strategy has its words; leave it out")
-        whole = Spec.model_validate({**spec.model_dump(), **own})
+        try:
+            whole = Spec.model_validate({**spec.model_dump(), **own})
+        except ValidationError as error:  # a key that is no text, like half a surrogate pair
+            self.problems += problem_lines(error, Spec, f"{path}.{spec.use}")
+            return spec.model_dump()
         sound = spec.use not in patch or self._one(kind, whole, f"{path}.{spec.use}")
         return (whole if sound else spec).model_dump()
 

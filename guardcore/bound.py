@@ -100,6 +100,8 @@ def validate_options(entry: Registered, options: Mapping[str, Any], path: str) -
         return entry.options.model_validate(dict(options))
     except ValidationError as error:
         raise ConfigError(problem_lines(error, entry.options, path)) from error
+    except OSError as error:  # of a check that looks at the disk: no permission, too long a name
+        raise ConfigError([f"{path}: {error}"]) from error
 
 
 def resolved(config: RunConfig, binding: Binding) -> dict[str, Any]:

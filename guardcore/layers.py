@@ -110,6 +110,8 @@ def parse_component(text: str) -> dict[str, Any]:
     parts = text.split(":")
     named = 2 if len(parts) > 1 and "=" not in parts[1] else 1
     name, rest = ":".join(parts[:named]), ":".join(parts[named:])
+    if not name:
+        raise GuardcoreError(f"{text!r}: expected the name of a component first")
     spec: dict[str, Any] = {"use": name}
     for option in rest.split(",") if rest else []:
         key, equals, value = option.partition("=")

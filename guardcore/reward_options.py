@@ -48,7 +48,7 @@ def complete_rewards(config: RunConfig, registry: Registry) -> Completed:
             problems += found
             if found:
                 continue
-        except GuardcoreError as error:
+        except (GuardcoreError, OSError) as error:
             problems.append(f"reward_options.{name}: {error}")
             continue
         options[entry.qualified] = own

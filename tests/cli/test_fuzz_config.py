@@ -51,11 +51,13 @@ FOUND = {
     "seed: 0x"
     + "f"
     * 5000: "seed: input should be less than 9223372036854775808, received int too long to print",
+    f"backbone: {{model: ./{'x' * 300}}}": "backbone: [Errno 36] File name too long: 'xxx",
     "<all>: 1": "<all>: unknown key",
     "on: 1": "True: keys should be strings, received True",
     '"\\ufeffseed": 1': r"\ufeffseed: unknown key; did you mean 'seed'?",
     '"a\\nb": 1': r"a\nb: unknown key",
     f"seed: [{'x, ' * 5000}]": "seed: input should be a valid integer, received ['x', 'x'",
+    'strategy_options: {guard: {ppo-clip: {"\\ud800": 1}}}': "strategy_options.guard.ppo-clip: input should",
     "strategy_options: {guard: {ppo-clip: {use: null}}}": "strategy_options.guard.ppo-clip.use: ",
 }
 """What earlier searches found, with what is said of it now."""
