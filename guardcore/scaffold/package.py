@@ -82,11 +82,11 @@ def _facts(kind: str, name: str, author: str) -> dict[str, str]:
         "author": author,
         "train": train_command(kind, name),
         "year": str(date.today().year),
-        "guardcore_range": _compatible(running),
+        "guardcore_range": compatible(running),
     }
 
 
-def _compatible(running: Version) -> str:
+def compatible(running: Version) -> str:
     """Return the releases in which nothing public goes: until the next major, before 1.0 minor."""
     end = f"{running.major + 1}" if running.major else f"0.{running.minor + 1}"
     return f">={running.major}.{running.minor},<{end}"

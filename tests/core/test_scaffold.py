@@ -12,10 +12,12 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.version import Version
 
 from guardcore.binding import bind
 from guardcore.errors import GuardcoreError
@@ -24,7 +26,7 @@ from guardcore.layers import Overrides, parse_config
 from guardcore.plugins import PluginHost
 from guardcore.registry import Origin
 from guardcore.scaffold import new, train_command
-from guardcore.scaffold.package import package_files
+from guardcore.scaffold.package import compatible, package_files
 from guardcore_cli.loading import embedded_profile
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +109,15 @@ def test_a_package_has_these_files_and_no_placeholder(kind, packages):
         assert (package / path).read_text().endswith("\n")
 
 
+@pytest.mark.parametrize(
+    ("running", "asked_for"),
+    [("0.1.3", ">=0.1,<0.2"), ("1.4.0", ">=1.4,<2"), ("2.0rc1", ">=2.0,<3")],
+)
+def test_it_asks_for_the_releases_in_which_no_public_name_goes(running, asked_for):
+    """docs/compatibility.md: before 1.0 a minor release may take one away."""
+    assert compatible(Version(running)) == asked_for
+
+
 @every_kind
 def test_its_metadata_name_the_entry_point_the_author_and_what_it_needs(kind, tmp_path):
     name = named(kind)
@@ -118,7 +129,7 @@ def test_its_metadata_name_the_entry_point_the_author_and_what_it_needs(kind, tm
     assert project["name"] == f"guardcore-{name}"
     assert project["entry-points"] == {"guardcore.v1": {name: module}}
     assert project["authors"] == [{"name": author}]
-    assert re.fullmatch(r"guardcore>=\d+\.\d+,<\d+", project["dependencies"][0])
+    assert project["dependencies"] == [f"guardcore{compatible(Version(version('guardcore')))}"]
     assert metadata["tool"]["hatch"]["build"]["targets"]["wheel"]["include"] == [f"{module}.py"]
     assert f" {author}\n" in (package / "LICENSE").read_text()
 
