@@ -63,6 +63,11 @@ class Learner:
         """Whether too many updates in a row were skipped."""
         return self.skipped_in_a_row >= self.config.max_skipped_updates
 
+    def sums(self) -> list[float]:
+        """Return a number for each parameter that is whole, by which processes can compare."""
+        every = (p for p in self.parameters.values() if not is_shared_out(p))
+        return [float(parameter.detach().double().sum()) for parameter in every]
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Inside, the parameters are their moving averages, if there are any."""

@@ -166,6 +166,8 @@ def _run(
         saved = checkpoint.restore(learner, record.checkpoints) if resume else checkpoint.Restored()
     start = saved.iteration
     ranks.check_same("newest whole checkpoint", [start])
+    if ranks.world > 1:
+        ranks.check_same("weights to begin with", learner.sums())
     run.batch_size.size = saved.counters.get("batch_size", run.batch_size.size)
     run.calibrator.load(saved.state, saved.counters)
     if ranks.main:

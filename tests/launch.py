@@ -14,7 +14,7 @@ from toy import toy_tree
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-WAIT = 300
+WAIT = 900
 """Seconds after which a test gives up; all processes are killed then."""
 
 

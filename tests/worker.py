@@ -43,6 +43,14 @@ class Poisoned(ToyBackbone):
         return found
 
 
+class Unseeded(ToyBackbone):
+    """Begins with other weights in every process."""
+
+    def __init__(self, options: ToyOptions) -> None:
+        super().__init__(options)
+        self.target.data.fill_(float(os.environ["RANK"]))
+
+
 class Picky(Colour):
     """Scores short prompts alike, so that their groups are refilled."""
 
@@ -57,6 +65,10 @@ def cramped(options: ToyOptions) -> Cramped:
 
 def poisoned(options: ToyOptions) -> Poisoned:
     return Poisoned(options)
+
+
+def unseeded(options: ToyOptions) -> Unseeded:
+    return Unseeded(options)
 
 
 def picky(options: ColourOptions) -> Picky:
@@ -78,7 +90,10 @@ def write_rollout(config, directory: Path) -> None:
 
 
 HOST = toy_host(
-    cramped=("backbones", cramped), poisoned=("backbones", poisoned), picky=("rewards", picky)
+    cramped=("backbones", cramped),
+    poisoned=("backbones", poisoned),
+    unseeded=("backbones", unseeded),
+    picky=("rewards", picky),
 )
 
 for job in json.loads(Path(sys.argv[1]).read_text()):

@@ -30,24 +30,30 @@ def tree(backbone, shard, **train):
     return found | {"tracker": []}
 
 
+FULL = {"iterations": 2, "step_gradients_every": 1}
 RUNS = {
     "lora": tree({}, "none"),
     "lora, shared out": tree({}, "blocks"),
-    "full": tree({"lora": None}, "none", iterations=2, step_gradients_every=1),
-    "full, shared out": tree({"lora": None}, "blocks", iterations=2, step_gradients_every=1),
+    "full": tree({"lora": None}, "none", **FULL),
+    "full, shared out": tree({"lora": None}, "blocks", **FULL),
     "first": tree({}, "none", **ONE),
-    "first, shared out": tree({"lora": None}, "blocks", **ONE),
     "first, full": tree({"lora": None}, "none", **ONE),
+    "first, shared out": tree({"lora": None}, "blocks", **ONE),
 }
+ALONE = ("lora", "full", "first", "first, full")
 
 
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory):
-    """By number of processes, a folder with all the runs."""
-    return {world: made(world, tmp_path_factory.mktemp(f"world-{world}")) for world in (1, 2, 3)}
+    """By number of processes, a folder with the runs."""
+    runs = {1: ALONE, 2: tuple(RUNS), 3: ("lora", "full, shared out", "first", "first, shared out")}
+    return {
+        world: made(world, tmp_path_factory.mktemp(f"world-{world}"), {n: RUNS[n] for n in names})
+        for world, names in runs.items()
+    }
 
 
-def made(world, folder, runs=RUNS, resume=False):
+def made(world, folder, runs, resume=False):
     jobs = [{"tree": t, "out": str(folder / name), "resume": resume} for name, t in runs.items()]
     (folder / "jobs.json").write_text(json.dumps(jobs))
     ended = start(world, folder / "jobs.json", path=folder, cwd=folder, module="worker").wait()
@@ -62,31 +68,47 @@ def far(one, other, part):
     return (gap / sum(float(a.double().square().sum()) for a, _ in pairs)) ** 0.5
 
 
-@pytest.mark.parametrize("world", [2, 3])
 @pytest.mark.parametrize(
-    ("alone", "together"),
-    [("first", "first"), ("first, full", "first, full"), ("first, full", "first, shared out")],
+    ("world", "name", "alone"),
+    [
+        (2, "first", "first"),
+        (3, "first", "first"),
+        (2, "first, full", "first, full"),
+        (2, "first, shared out", "first, full"),
+        (3, "first, shared out", "first, full"),
+    ],
 )
-def test_the_first_gradient(worlds, world, alone, together):
-    ours, theirs = state(worlds[1] / alone), state(worlds[world] / together)
+def test_the_first_gradient(worlds, world, name, alone):
+    ours, theirs = state(worlds[1] / alone), state(worlds[world] / name)
     assert ours.keys() == theirs.keys()
-    assert far(ours, theirs, r"optimizer.*\.exp_avg") <= 1e-5
+    distance = far(ours, theirs, r"optimizer.*\.exp_avg")
+    print(f"{world} processes, {name}: gradient {distance:.1e}")
+    assert distance <= 1e-5
 
 
-@pytest.mark.parametrize("world", [2, 3])
-@pytest.mark.parametrize("name", ["lora", "lora, shared out", "full", "full, shared out"])
+@pytest.mark.parametrize(
+    ("world", "name"),
+    [
+        (2, "lora"),
+        (3, "lora"),
+        (2, "lora, shared out"),
+        (2, "full"),
+        (2, "full, shared out"),
+        (3, "full, shared out"),
+    ],
+)
 def test_weights_averages_and_files(worlds, world, name):
     alone, together = worlds[1] / name.partition(",")[0], worlds[world] / name
     ours, theirs = state(alone), state(together)
     assert ours.keys() == theirs.keys()
     distances = {part: far(ours, theirs, f"{part}.*") for part in ("weights", "ema")}
-    print(world, name, distances)
+    print(f"{world} processes, {name}:", distances)
     assert max(distances.values()) <= 1e-3
     files = [load_file(next((d / "adapter").glob("*.safetensors"))) for d in (alone, together)]
     assert far(*files, ".*") <= 1e-3
     for one, other in zip(metrics(alone), metrics(together), strict=True):
         for key in ("reward/pickscore", "eval/pickscore", "kl/base", "diversity"):
-            assert other.get(key) == pytest.approx(one.get(key), rel=1e-3)
+            assert other.get(key) == pytest.approx(one.get(key), rel=1e-2)
     for one, other in zip(rows(alone, "steps"), rows(together, "steps"), strict=True):
         assert other.get("grad_norm") == pytest.approx(one.get("grad_norm"), rel=1e-2)
 

@@ -87,7 +87,7 @@ def test_a_process_that_hangs_ends_the_run_within_the_time_out(together, tmp_pat
     processes[1].wait()
     assert left.code == 2
     assert "none came within 4 s (distributed.timeout)" in left.err
-    assert took < 4 + 6
+    assert took < 4 + 30  # and a report is written
 
 
 def test_a_process_that_fails_says_why_and_the_others_what_they_waited_for(together, tmp_path):

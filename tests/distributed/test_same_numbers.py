@@ -52,10 +52,10 @@ def job(folder, name, **more):
     return {"tree": tree, "out": str(folder / name), "resume": False} | more
 
 
-def work(world, folder, jobs):
+def work(world, folder, jobs, code=0):
     (folder / "jobs.json").write_text(json.dumps(jobs))
     ended = start(world, folder / "jobs.json", path=folder, cwd=folder, module="worker").wait()
-    assert [process.code for process in ended] == [0] * world, ended[0].err + ended[-1].err
+    assert [process.code for process in ended] == [code] * world, ended[0].err + ended[-1].err
     return ended
 
 
@@ -150,3 +150,10 @@ def test_a_run_of_two_goes_on_with_another_number(worlds, world, tmp_path):
     expect_close(metrics(straight), metrics(goes_on))
     expect_close(rows(straight, "steps"), rows(goes_on, "steps"))
     assert (target(goes_on) - target(straight)).norm() <= 1e-5 * target(straight).norm()
+
+
+def test_processes_that_begin_with_other_weights_are_refused(tmp_path):
+    tree = toy_tree(backbone="unseeded", distributed={"timeout": 60})
+    run = {"tree": tree, "out": str(tmp_path / "run"), "resume": False}
+    ended = work(2, tmp_path, [run], code=1)
+    assert all("do not have the same weights to begin with" in process.err for process in ended)
