@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from guardcore.errors import WriteError
 
 
@@ -21,8 +19,16 @@ def written(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        raise WriteError(refused(path, error)) from error
+    except Exception as error:
+        if _of_the_system(error):
+            raise WriteError(refused(path, error)) from error
+        raise
+
+
+def _of_the_system(error: Exception) -> bool:
+    from safetensors import SafetensorError  # not at the head: reading a run does without
+
+    return isinstance(error, OSError | SafetensorError)
 
 
 def refused(path: Path | str, error: Exception) -> str:

@@ -81,9 +81,11 @@ def check_registered(entry: Registered, **options: Any) -> None:
 def aside() -> Iterator[None]:
     """Inside, what a component prints is dropped, and its relative paths lead to an empty folder.
 
-    So nothing of it is seen or left behind where a whole installation is checked.
+    So nothing of it is seen or left behind where a whole installation is checked: nor at a
+    tracker's server, unless WANDB_MODE says so.
     """
     here = Path.cwd()
+    os.environ.setdefault("WANDB_MODE", "offline")
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         contextlib.redirect_stdout(StringIO()),

@@ -6,7 +6,9 @@ They tell it of a short run: figures of three iterations, odd numbers among them
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from guardcore.components import Tracker
@@ -43,17 +45,28 @@ def check_tracker(tracker: Tracker, *, name: str | None = None) -> None:
     """
     who = label("tracker", tracker, name)
     once("methods", who, lambda: has_methods(tracker, ["metrics", "images", "close"]))
-    with closed_after(who, tracker.close):
-        _tell(tracker, who)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        closed_after(who, tracker.close),
+    ):
+        _tell(tracker, who, Path(folder))
 
 
-def _tell(tracker: Tracker, who: str) -> None:
+def _tell(tracker: Tracker, who: str, folder: Path) -> None:
+    once("started", who, lambda: _started(tracker, folder))
     once("progress", who, lambda: _progress(tracker))
     once("metrics", who, lambda: _metrics(tracker, 0, FIGURES))
     once("images", who, lambda: _images(tracker))
     once("odd-metrics", who, lambda: _metrics(tracker, 1, ODD))
     once("another-iteration", who, lambda: _metrics(tracker, 2, FIGURES))
     once("resumed", who, lambda: _metrics(tracker, 1, FIGURES))
+
+
+def _started(tracker: Tracker, folder: Path) -> None:
+    """Optional: where the run lives, its config, and that it begins."""
+    tell = getattr(tracker, "started", None)
+    if tell is not None:
+        tell(folder, {"seed": 0, "tracker": []}, -1)
 
 
 def _progress(tracker: Tracker) -> None:
