@@ -8,6 +8,7 @@ import torch
 from guardcore import Condition, GuardcoreError, Prompt, Schedule, Transition
 from guardcore.calibration import Calibrator
 from guardcore.errors import CheckpointError
+from guardcore.ranks import Ranks
 from guardcore.recording import Tape, find_recording, recorded_iterations
 from guardcore.sampling import Sampled
 from guardcore.trajectory import TakenStep, Trajectory
