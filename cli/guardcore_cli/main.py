@@ -7,7 +7,6 @@ import sys
 import typer
 
 from guardcore.errors import ConfigError, GuardcoreError, ToldByMainError
-from guardcore.launched import place_on_node
 from guardcore_cli import (
     bench,
     config,
@@ -77,6 +76,8 @@ def _run() -> None:
 
 def _told_beside() -> bool:
     """Whether another process of this node says what is wrong with the config that all read."""
+    from guardcore.launched import place_on_node
+
     return place_on_node() > 0
 
 

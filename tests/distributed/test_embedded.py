@@ -106,11 +106,17 @@ def test_weights_averages_and_files(worlds, world, name):
     assert max(distances.values()) <= 1e-3
     files = [load_file(next((d / "adapter").glob("*.safetensors"))) for d in (alone, together)]
     assert far(*files, ".*") <= 1e-3
-    for one, other in zip(metrics(alone), metrics(together), strict=True):
-        for key in ("reward/pickscore", "eval/pickscore", "kl/base", "diversity"):
-            assert other.get(key) == pytest.approx(one.get(key), rel=1e-2)
-    for one, other in zip(rows(alone, "steps"), rows(together, "steps"), strict=True):
-        assert other.get("grad_norm") == pytest.approx(one.get("grad_norm"), rel=1e-2)
+    expect_close(metrics(alone), metrics(together))
+    expect_close(rows(alone, "steps"), rows(together, "steps"))
+
+
+def expect_close(ours, theirs):
+    """Compare the figures that do not hang on where a clip range ends."""
+    names = ("reward/pickscore", "eval/pickscore", "kl/base", "diversity", "k", "grad_norm")
+    assert [list(row) for row in ours] == [list(row) for row in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        for name in one.keys() & set(names):
+            assert other[name] == pytest.approx(one[name], rel=1e-3, abs=1e-6), name
 
 
 @pytest.mark.parametrize("name", ["lora, shared out", "full, shared out"])
