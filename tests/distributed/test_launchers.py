@@ -20,7 +20,7 @@ def test_a_launcher_starts_the_same_command(launcher, toy_site, tmp_path):
     argv = [*WITH[launcher], free_port(), "-m", "guardcore_cli", "train", config]
     ended = launch(launcher, *argv, "--out", "run", path=toy_site, cwd=tmp_path)
     assert ended.code == 0, ended.err
-    assert ended.out.count("finished: run") == 1
+    assert ended.err.count("finished: run") == 1
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["processes"] == 2
     assert len(metrics(tmp_path / "run")) == 3
     assert target(tmp_path / "run").any()
