@@ -10,7 +10,7 @@ from runs import metrics, target
 pytestmark = pytest.mark.slow
 WITH = {
     "torchrun": ["--nproc-per-node", "2", "--master-port"],
-    "accelerate": ["launch", "--cpu", "--num_processes", "2", "--main_process_port"],
+    "accelerate": ["launch", "--multi_gpu", "--num_processes", "2", "--main_process_port"],
 }
 
 
