@@ -10,7 +10,7 @@ from runs import metrics, target
 pytestmark = pytest.mark.slow
 WITH = {
     "torchrun": ["--nproc-per-node", "2", "--master-port"],
-    "accelerate": ["launch", "--cpu", "--num_processes", "2", "--main_process_port"],
+    "accelerate": ["launch", "--multi_gpu", "--num_processes", "2", "--main_process_port"],
 }
 
 
@@ -20,7 +20,7 @@ def test_a_launcher_starts_the_same_command(launcher, toy_site, tmp_path):
     argv = [*WITH[launcher], free_port(), "-m", "guardcore_cli", "train", config]
     ended = launch(launcher, *argv, "--out", "run", path=toy_site, cwd=tmp_path)
     assert ended.code == 0, ended.err
-    assert ended.out.count("finished: run") == 1
+    assert ended.err.count("finished: run") == 1
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["processes"] == 2
     assert len(metrics(tmp_path / "run")) == 3
     assert target(tmp_path / "run").any()
