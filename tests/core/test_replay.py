@@ -11,8 +11,10 @@ from guardcore import GuardcoreError, Options, create
 from guardcore.binding import bind
 from guardcore.layers import parse_config
 from guardcore.learner import Learner
+from guardcore.ranks import Ranks
 from guardcore.recording import find_recording
 from guardcore.run import prepared
+from guardcore.sampling import Sampled
 from guardcore.update import update
 from runs import rows, run, spying_host
 from toy import Brightness, RewardOptions, toy_host, toy_tree
@@ -102,7 +104,9 @@ def test_a_candidate_agrees_with_a_real_update_under_it(tmp_path, strategy):
         learner = Learner(made.backbone.trainable(), config.train)
         made.backbone.target.data.copy_(recording.weights(2)["target"])
         batches = [recording.trajectory(n, torch.device("cpu")) for n in recording.updates[1]]
-        done = update(made, learner, batches, recording.weighed, first=False, by_step=True)
+        pieces, counted = Ranks().deal([b.samples for b in batches]), recording.weighed.counted
+        share = Sampled(batches[0].indices, pieces, batches, [], {}, torch.empty(0), counted)
+        done = update(made, learner, share, recording.weighed, first=False, by_step=True)
     expected = done.figures.rows(3, 2)
     found = again(tmp_path, strategies=[strategy]).candidates[strategy].rows
     assert sum(row["clip_low"] + row["clip_high"] for row in found) > 0
