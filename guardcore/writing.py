@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from guardcore.errors import WriteError
+
+_OF_SAFETENSORS = "SafetensorError"
+"""By name: reading a run imports this file, and does without the package."""
 
 
 @contextmanager
@@ -21,8 +22,10 @@ def written(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        raise WriteError(refused(path, error)) from error
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__name__ == _OF_SAFETENSORS:
+            raise WriteError(refused(path, error)) from error
+        raise
 
 
 def refused(path: Path | str, error: Exception) -> str:
