@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from guardcore.altered import altered
 from guardcore.errors import CheckpointError, GuardcoreError
 from guardcore.lock import RunLock
 from guardcore.manifest import Change, changes, component_records, manifest, resumptions
@@ -21,21 +22,6 @@ from guardcore.writing import replace, sync, written
 if TYPE_CHECKING:
     from guardcore.bound import Binding
     from guardcore.checkpoint import Checkpoint
-
-_MAY_CHANGE = {
-    "train.iterations",
-    "train.learning_rate",
-    "train.max_grad_norm",
-    "train.max_skipped_updates",
-    "rollout.reward_timeout",
-    "checkpoint.every",
-    "checkpoint.keep",
-    "record.iterations",
-}
-"""What a resumed run may set anew; ``_OBSERVING`` too, and what components' options name."""
-
-_OBSERVING = {"tracker", "plugins"}
-"""What is told about a run and changes nothing in it."""
 
 _ROWS = ("metrics", "steps")
 
@@ -96,7 +82,7 @@ class RunDirectory:
                 f"{self.path} holds a run already; go on with --resume, or choose another --out"
             )
         stored = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        changed = sorted({*_differences(stored, config)} - _MAY_CHANGE - {*may_change})
+        changed = altered(stored, config, may_change)
         if changed:
             raise GuardcoreError(
                 f"{self.path} was run with another config; these differ: {', '.join(changed)}"
@@ -243,18 +229,3 @@ def _visible(directory: Path) -> list[Path]:
     return [
         p for p in directory.iterdir() if not p.name.startswith(".") and p.name != "manifest.json"
     ]
-
-
-def _differences(stored: Any, given: Any, path: str = "") -> list[str]:
-    """Return the config paths at which two trees differ."""
-    if isinstance(stored, Mapping) and isinstance(given, Mapping):
-        keys = sorted({*stored, *given} - (_OBSERVING if not path else set()))
-        return [
-            place
-            for key in keys
-            for place in _differences(stored.get(key), given.get(key), f"{path}.{key}".lstrip("."))
-        ]
-    if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
-        pairs = enumerate(zip(stored, given, strict=True))
-        return [place for index, pair in pairs for place in _differences(*pair, f"{path}.{index}")]
-    return [] if stored == given else [path]
