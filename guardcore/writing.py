@@ -9,9 +9,6 @@ from pathlib import Path
 
 from guardcore.errors import WriteError
 
-_OF_SAFETENSORS = "SafetensorError"
-"""By name: reading a run imports this file, and does without the package."""
-
 
 @contextmanager
 def written(path: Path) -> Iterator[None]:
@@ -23,9 +20,15 @@ def written(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) or type(error).__name__ == _OF_SAFETENSORS:
+        if _of_the_system(error):
             raise WriteError(refused(path, error)) from error
         raise
+
+
+def _of_the_system(error: Exception) -> bool:
+    from safetensors import SafetensorError  # not at the head: reading a run does without
+
+    return isinstance(error, OSError | SafetensorError)
 
 
 def refused(path: Path | str, error: Exception) -> str:
