@@ -11,8 +11,6 @@ from types import FrameType
 
 import typer
 
-from guardcore.signals import GO_ON, PREEMPTING
-
 
 @contextmanager
 def preemptible(command: Callable[[], str]) -> Iterator[None]:
@@ -20,6 +18,7 @@ def preemptible(command: Callable[[], str]) -> Iterator[None]:
 
     While an iteration is under way, the loop's own handlers take its place.
     """
+    from guardcore.signals import GO_ON, PREEMPTING
 
     def leave(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name

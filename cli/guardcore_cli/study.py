@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from guardcore.signals import exit_code
 from guardcore_cli import parameters
 from guardcore_cli.leaving import preemptible
 
@@ -149,6 +148,8 @@ def _run(directory: StudyDirectory, cells: Sequence[Cell], host: PluginHost) -> 
 
 def _conclude(directory: StudyDirectory, ended: Sequence[Ended]) -> None:
     """Say what is not as it should be, and exit with its code."""
+    from guardcore.signals import exit_code
+
     for one in ended:
         if one.how == "failed":
             where = directory.run(one.cell.name) / "error.log"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from guardcore.signals import exit_code
 from guardcore_cli import parameters
 from guardcore_cli.leaving import preemptible
 
@@ -93,6 +92,7 @@ def train(
 
 
 def _conclude(outcome: Outcome) -> None:
+    from guardcore.signals import exit_code
     from guardcore_cli.outlook import print_result
 
     if not outcome.main:

@@ -119,7 +119,7 @@ def test_an_iteration_longer_than_the_grace_costs_itself_alone(faulty, tmp_path,
     time.sleep(0.05)
     process.signal(signal.SIGKILL)
     assert process.wait().code == -signal.SIGKILL
-    assert checkpoints(tmp_path / "run")[-1] >= 2
+    assert checkpoints(tmp_path / "run")[-1] >= 1  # the second may be half written
     assert faulty("train", "--out", "run", "--resume").code == 0
     assert whole(tmp_path / "run") == want
 
