@@ -59,7 +59,7 @@ def commands(app: typer.Typer, path: str) -> Iterator[Command]:
     for info in app.registered_commands:
         assert info.callback is not None
         name = info.name or info.callback.__name__.replace("_", "-")
-        text = info.help or info.callback.__doc__
+        text = info.help or inspect.getdoc(info.callback)
         found = tuple(parameters(info.callback))
         yield Command(f"{path} {name}", text, found, group=False)
     for group in app.registered_groups:
