@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from guardcore.signals import GO_ON
 from launch import free_port, write_config
 from runs import checkpoints, metrics
 
@@ -48,7 +49,7 @@ def test_a_signal_to_any_process_stops_all_after_the_iteration(together, guardco
     wait_for(run, 2)
     processes[1].signal(signal.SIGTERM)
     first, second = (process.wait() for process in processes)
-    assert (first.code, second.code) == (143, 143)
+    assert (first.code, second.code) == (GO_ON, GO_ON)
     last = metrics(run)[-1]["iteration"]
     assert checkpoints(run)[-1] == last
     assert f"stopped by SIGTERM after iteration {last}; go on with" in first.err
