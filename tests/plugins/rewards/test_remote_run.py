@@ -164,5 +164,7 @@ def test_a_wrong_token_leaves_no_run(tmp_path, serving, monkeypatch):
 
 def test_images_that_the_server_finds_too_large_stop_the_run_in_one_line(tmp_path, serving):
     served = serving("--max-side", "1")
-    with pytest.raises(GuardcoreError, match=r"413 \(images of 16x16 .* raise --max-body or --max-s"):
+    with pytest.raises(
+        GuardcoreError, match=r"413 \(images of 16x16 .* raise --max-body or --max-s"
+    ):
         run(tmp_path / "run", reward=remote(served.url))
