@@ -1,11 +1,11 @@
 """How long until a published-style loop's final held-out score is reached.
 
-``python docs/time_to_reward.py measure SEED FOLDER`` trains the embedded model twice from the same
-base: by the bare loop of ``guardcore bench`` (plain Flow-GRPO: every step but the last trained,
-nothing skipped, float32), and by ``guardcore train``'s iteration as it is configured. Both have
-the profile's prompts, rewards, learning rate and updates. Each is scored on the held-out prompts,
-which is not counted, after every few iterations. ``table FOLDER`` prints what
-``docs/performance.md`` holds.
+``python docs/time_to_reward.py measure SEED FOLDER [ITERATIONS]`` trains the embedded model twice
+from the same base: by the bare loop of ``guardcore bench`` (plain Flow-GRPO: every step but the
+last trained, nothing skipped, float32), and by ``guardcore train``'s iteration as it is configured,
+until it has the score at which the other ended. Both have the profile's prompts, rewards, learning
+rate, updates and iterations. Ours is scored on the held-out prompts after every few iterations, the
+other at its ends; neither is counted. ``table FOLDER`` prints what ``docs/performance.md`` holds.
 
 Seconds are processor time, because other processes disturb them far less: use one thread
 (``OMP_NUM_THREADS=1``).
@@ -62,44 +62,50 @@ def published(run: Run) -> Callable[[int], None]:
 def trained(
     run: Run,
     iterate: Callable[[int], None],
+    every: int,
     kept: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[Point]:
     """Yield the held-out score of the weights that are ``kept``, and the seconds of training."""
-    spent = 0.0
-    for iteration in range(run.config.train.iterations + 1):
+    spent, last = 0.0, run.config.train.iterations
+    for iteration in range(last + 1):
         if iteration:
             before = time.process_time()
             iterate(iteration)
             spent += time.process_time() - before
-        if iteration % EVERY == 0:
+        if iteration % every == 0 or iteration == last:
             with kept():
                 score = evaluate(run).metrics()[SCORE]
             yield {"iteration": iteration, "seconds": spent, SCORE: score}
 
 
-def both(seed: int) -> Iterator[tuple[str, Point]]:
+def both(seed: int, iterations: int | None) -> Iterator[tuple[str, Point]]:
     """Train the embedded model both ways."""
     tree: dict[str, Any] = read_yaml(profiles()["tiny-sd3"])
-    config = RunConfig.model_validate(laid_over(tree, {"seed": seed, "tracker": []}))
+    changes: dict[str, Any] = {"seed": seed, "tracker": []}
+    if iterations is not None:
+        changes["train"] = {"iterations": iterations}
+    config = RunConfig.model_validate(laid_over(tree, changes))
     binding = bind(config, PluginHost.on_demand().registry)
     with prepared(config, binding) as run:
-        for point in trained(run, published(run)):
-            yield "published", point
+        for theirs in trained(run, published(run), every=config.train.iterations):
+            yield "published", theirs
     with prepared(config, binding) as run:
         learner = Learner(run.backbone.trainable(), config.train)
 
         def iterate(iteration: int) -> None:
             iterate_with_room(run, learner, iteration)
 
-        for point in trained(run, iterate, learner.averaged):
-            yield "guardcore", point
+        for ours in trained(run, iterate, EVERY, learner.averaged):
+            yield "guardcore", ours
+            if ours[SCORE] >= theirs[SCORE]:
+                return
 
 
-def measure(seed: int, folder: Path) -> None:
+def measure(seed: int, folder: Path, iterations: int | None) -> None:
     """Write a line a point."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"seed-{seed}.jsonl").open("w", encoding="utf-8") as file:
-        for loop, point in both(seed):
+        for loop, point in both(seed, iterations):
             print(json.dumps({"loop": loop, "seed": seed, **point}), file=file, flush=True)
 
 
@@ -130,8 +136,8 @@ def table(folder: Path) -> str:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["measure", seed, folder]:
-            measure(int(seed), Path(folder))
+        case ["measure", seed, folder, *iterations]:
+            measure(int(seed), Path(folder), int(iterations[0]) if iterations else None)
         case ["table", folder]:
             sys.stdout.write(table(Path(folder)) + "\n")
         case _:

@@ -48,6 +48,8 @@ class Condition:
         if not conditions:
             raise ValueError("Condition.cat received an empty list")
         first = conditions[0]
+        if len(conditions) == 1:
+            return first
         for other in conditions[1:]:
             if (other.height, other.width) != (first.height, first.width):
                 raise ValueError("Condition.cat received different image sizes")

@@ -102,6 +102,12 @@ class Train(Section):
     max_grad_norm: float = Field(1.0, gt=0, description="the gradient's norm is cut to this")
     ema_decay: float | None = Field(0.9, ge=0, lt=1, description="of the weights; null: no EMA")
     ema_every: int = Field(8, ge=1, description="optimiser updates between two EMA steps")
+    steps_per_forward: int = Field(
+        1,
+        ge=1,
+        description="trained steps whose rows share a forward of the update; above 1 it is another "
+        "batch than the rollout's, so the first ratios are 1 but for rounding",
+    )
     step_gradients_every: int = Field(
         10,
         ge=0,

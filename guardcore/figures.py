@@ -54,9 +54,9 @@ class Terms:
         return Terms(*(torch.cat([getattr(p, name) for p in parts]).cpu() for name in fields))
 
     def matrix(self, sigma: Tensor) -> Tensor:
-        """Return the figures as columns, and ``sigma`` in a last one; float64 on the CPU."""
-        columns = [getattr(self, name).double().cpu() for name in self.__dataclass_fields__]
-        return torch.stack([*columns, sigma.double().cpu().expand(len(self.raw))], 1)
+        """Return the figures as columns, and ``sigma`` in a last one; float64."""
+        columns = [getattr(self, name).double() for name in self.__dataclass_fields__]
+        return torch.stack([*columns, sigma.double().expand(len(self.raw))], 1)
 
     @staticmethod
     def of_matrix(matrix: Tensor) -> Terms:
@@ -125,18 +125,17 @@ class UpdateFigures:
         return Terms.cat(parts) if parts else None
 
     def gathered(self, ranks: Ranks, scored: Mapping[int, Sequence[Piece]]) -> UpdateFigures:
-        """Return the terms of all processes, in the samples' order.
+        """Return the terms of all processes, in the samples' order, on the CPU.
 
         Args:
             ranks: The processes.
             scored: By step, all micro-batches that somebody has scored.
         """
-        if ranks.world == 1:
-            return self
         own = [terms.matrix(self._sigma[step]) for step in scored for terms in self._terms[step]]
         pieces = [piece for at_step in scored.values() for piece in at_step]
         none = torch.empty(0, len(Terms.__dataclass_fields__) + 1, dtype=torch.float64)
-        rows = ranks.gather(torch.cat([none, *own]), pieces, "figures")
+        found = torch.cat(own).cpu() if own else none  # all figures in one transfer
+        rows = ranks.gather(found, pieces, "figures")
         sizes = [sum(len(p.samples) for p in at_step) for at_step in scored.values()]
         every = UpdateFigures()
         for step, part in zip(scored, torch.split(rows, sizes), strict=True):

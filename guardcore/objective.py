@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -61,16 +61,24 @@ class Objective:
         self,
         backbone: Backbone,
         condition: Condition,
-        taken: TakenStep,
-        advantage: Tensor,
+        taken: Sequence[TakenStep],
+        advantages: Sequence[Tensor],
         clock: Clock,
-    ) -> Scored:
-        """Score a step that was taken under the weights as they are now; ``advantage [B]``.
+    ) -> list[Scored]:
+        """Score steps that were taken under the weights as they are now, in one forward.
+
+        Args:
+            backbone: The model.
+            condition: ``[B]``, that of each step.
+            taken: Steps of one micro-batch.
+            advantages: ``[B]`` at each of them.
+            clock: Is told what the forwards take.
 
         Raises:
             ComponentError: A component raised, or returned another shape than ``[B]``.
         """
-        return self.rate(self.context(backbone, condition, taken, advantage, clock))
+        contexts = self.contexts(backbone, condition, taken, advantages, clock)
+        return [self.rate(context) for context in contexts]
 
     def rate(self, context: StepContext) -> Scored:
         """Score what ``context`` returned, of this objective or of another with its sampler.
@@ -96,34 +104,50 @@ class Objective:
             loss = loss + coefficient * _check_rows(who, _call(who, penalty, context), raw)
         return Scored(context, raw, terms, result.clipped, loss)
 
-    def context(
+    def contexts(
         self,
         backbone: Backbone,
         condition: Condition,
-        taken: TakenStep,
-        advantage: Tensor,
+        taken: Sequence[TakenStep],
+        advantages: Sequence[Tensor],
         clock: Clock,
-    ) -> StepContext:
-        """Return all that the components may look at: one forward, two where there is a penalty."""
-        step, x = taken.step, taken.x
-        with clock("forward"):
-            velocity = promote(backbone.velocity(x, step.sigma, condition))
-        reference = reference_velocity = None
-        if self.penalty:
-            with clock("forward"), torch.no_grad(), backbone.reference():
-                reference_velocity = promote(backbone.velocity(x, step.sigma, condition))
-            reference = self.sampler.transition(reference_velocity, x, step)
-        return StepContext(
-            step=step,
-            old=taken.old,
-            new=self.sampler.transition(velocity, x, step),
-            x_next=taken.x_next,
-            reduction=self.reduction,
-            advantage=advantage,
-            velocity=velocity,
-            reference=reference,
-            reference_velocity=reference_velocity,
-        )
+    ) -> list[StepContext]:
+        """Return all that the components may look at, step by step.
+
+        One forward of all steps' rows; two where there is a penalty.
+        """
+        x = torch.cat([t.x for t in taken])
+        sigma = torch.cat([t.step.sigma for t in taken])
+        every = Condition.cat([condition] * len(taken))
+
+        def velocities() -> Sequence[Tensor]:
+            with clock("forward"):
+                return promote(backbone.velocity(x, sigma, every)).chunk(len(taken))
+
+        contexts = [
+            StepContext(
+                step=t.step,
+                old=t.old,
+                new=self.sampler.transition(velocity, t.x, t.step),
+                x_next=t.x_next,
+                reduction=self.reduction,
+                advantage=advantage,
+                velocity=velocity,
+            )
+            for t, advantage, velocity in zip(taken, advantages, velocities(), strict=True)
+        ]
+        if not self.penalty:
+            return contexts
+        with torch.no_grad(), backbone.reference():
+            references = velocities()
+        return [
+            replace(
+                context,
+                reference=self.sampler.transition(velocity, t.x, t.step),
+                reference_velocity=velocity,
+            )
+            for context, t, velocity in zip(contexts, taken, references, strict=True)
+        ]
 
 
 def _call(who: str, component: Callable[..., _T], *arguments: object) -> _T:

@@ -105,7 +105,8 @@ def check_ratios_are_one(terms: Terms, dtype: torch.dtype) -> None:
         return
     cause = (
         "the rollout's and the update's velocities differ in half precision: look for another "
-        "batch shape, autocast or attention kernel between the two, or use dtype float32"
+        "batch shape (train.steps_per_forward above 1 is one), autocast or attention kernel "
+        "between the two, or use dtype float32"
         if half
         else "the velocity is not a function of (x, sigma, condition) alone: look for dropout, "
         "a module in training mode, or a backbone that keeps state between calls"

@@ -148,15 +148,14 @@ def _score(
     scored = False
     for place, step in enumerate(batches[0].indices):
         for kept in batches:
-            advantage = weighed.advantages[kept.rows, place]
-            if not objective.penalty and not advantage.any():
+            if not objective.penalty and not weighed.advantages[kept.rows, place].any():
                 continue
             batch, scored = kept.onload(), True
             taken = batch.steps[place]
-            context = objective.context(
-                backbone, batch.condition, taken, advantage.to(taken.x.device), clock
-            )
-            mean = partial(weighed.mean, rows=kept.rows, terms=terms)
+            own = weighed.of(kept.rows, taken.x.device)
+            advantages = [own.advantages[:, place]]
+            (context,) = objective.contexts(backbone, batch.condition, [taken], advantages, clock)
+            mean = partial(own.mean, terms=terms)
             for tally in tallies:
                 tally.add(step, context, mean, keep=tally is not tallies[-1])
         for tally in tallies:

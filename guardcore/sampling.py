@@ -23,6 +23,7 @@ from guardcore.prompt import Prompt
 from guardcore.ranks import Piece
 from guardcore.rollout import decode, denoise
 from guardcore.run import Run
+from guardcore.schedule import Schedule
 from guardcore.trajectory import Trajectory
 
 
@@ -116,6 +117,8 @@ def _round(
 ) -> Sampled:
     """Sample groups of the prompts ``chosen``; samples are numbered on from those ``before``."""
     settings = run.config.rollout
+    size = settings.height, settings.width
+    schedule = run.backbone.schedule(settings.num_inference_steps, *size)
     prompts = [run.train_prompts[c] for c in chosen for _ in range(settings.group_size)]
     first, dealt = (len(before.prompts), len(before.pieces)) if before else (0, 0)
     batches = [
@@ -128,7 +131,7 @@ def _round(
     with run.scoring(run.trained_rewards) as scoring, run.ranks.phase("sampling"):
         for piece, counts in run.ranks.turns(pieces):
             texts = prompts[piece.samples.start - first : piece.samples.stop - first]
-            kept, images = _micro_batch(run, iteration, piece.samples, texts, stochastic)
+            kept, images = _micro_batch(run, iteration, piece.samples, texts, schedule, stochastic)
             kept = kept.offload() if settings.offload_trajectories else kept
             spare = kept if run.ranks.in_step else None
             if not counts:
@@ -152,21 +155,26 @@ def _round(
 
 
 def _micro_batch(
-    run: Run, iteration: int, numbers: range, prompts: Sequence[Prompt], stochastic: Sequence[int]
+    run: Run,
+    iteration: int,
+    numbers: range,
+    prompts: Sequence[Prompt],
+    schedule: Schedule,
+    stochastic: Sequence[int],
 ) -> tuple[Trajectory, Tensor]:
     """Sample the micro-batch of the samples ``numbers``; return it and its images."""
     settings, seed, backbone = run.config.rollout, run.config.seed, run.backbone
     size = settings.height, settings.width
-    schedule = backbone.schedule(settings.num_inference_steps, *size)
     shape = backbone.latent_shape(*size)
     with run.clock("encode"):
         condition = backbone.encode(prompts, *size)
 
+    twins = [s // settings.group_size for s in numbers] if settings.same_noise else []
+
     def source(what: str) -> Tensor:
-        shared = settings.same_noise and what == "start"
-        samples = [s // settings.group_size for s in numbers] if shared else numbers
+        samples = twins if twins and what == "start" else numbers
         return noise.draw(shape, seed, iteration, what, samples)
 
     sampler, clock = run.objective.sampler, run.clock
-    x, taken = denoise(backbone, sampler, schedule, condition, source, stochastic, clock)
+    x, taken = denoise(backbone, sampler, schedule, condition, source, stochastic, clock, twins)
     return Trajectory(numbers, condition, taken, stochastic), decode(backbone, x, condition, clock)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Reduction = Literal["mean", "sum"]
@@ -18,6 +19,13 @@ Reduction = Literal["mean", "sum"]
 def promote(values: Tensor) -> Tensor:
     """Return half precision as float32; float32 and float64 stay as they are."""
     return values.float() if values.element_size() < 4 else values
+
+
+def moved(values: Tensor, device: torch.device) -> Tensor:
+    """Return ``values`` on ``device``; a copy from the host to CUDA doesn't wait for the device."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def per_row(values: Tensor, like: Tensor) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from guardcore.figures import UpdateFigures
@@ -96,9 +98,9 @@ class _Work:
         number, steps = len(self._sampled.trajectories), len(self._sampled.indices)
         for done, kept in enumerate(self._sampled.trajectories, 1):
             trajectory = kept.onload()
-            for place in places:
-                if self._teaches(trajectory.rows, place):
-                    self._backward(trajectory, place)
+            weighed = self._weighed.of(trajectory.rows, trajectory.steps[0].x.device)
+            for together in self._forwards(trajectory.rows, places):
+                self._backward(trajectory, weighed, together)
             so_far = (places.start * number + len(places) * done) // steps
             self._run.trackers.progress("update", so_far, number)
         for place in self._missing(places):
@@ -118,12 +120,18 @@ class _Work:
         penalised = bool(self._run.objective.penalty)
         return penalised or bool(self._weighed.advantages[rows, place].any())
 
+    def _forwards(self, rows: slice, places: range) -> list[list[int]]:
+        """Return a micro-batch's trained steps that teach, as they share forwards."""
+        teaching = [place for place in places if self._teaches(rows, place)]
+        number = self._run.config.train.steps_per_forward
+        return [teaching[at : at + number] for at in range(0, len(teaching), number)]
+
     def _missing(self, places: range) -> list[int]:
         """Return a place for each pass that others have to run, and this process has not."""
         run, sampled = self._run, self._sampled
         if not run.ranks.in_step:
             return []
-        ranks = [p.rank for p in sampled.pieces for place in places if self._teaches(p.rows, place)]
+        ranks = [p.rank for p in sampled.pieces for _ in self._forwards(p.rows, places)]
         most = max((ranks.count(rank) for rank in ranks), default=0)
         return [places[0]] * (most - ranks.count(run.ranks.number))
 
@@ -131,18 +139,26 @@ class _Work:
         """Call the model as often as the others do, and learn nothing."""
         spare = self._sampled.spare
         if spare is not None:
-            loss = self._score(spare.onload(), place).loss
-            (0 * loss.sum()).backward()  # type: ignore[no-untyped-call]
+            trajectory = spare.onload()
+            weighed = self._weighed.of(trajectory.rows, trajectory.steps[0].x.device)
+            (scored,) = self._score(trajectory, weighed, [place])
+            (0 * scored.loss.sum()).backward()  # type: ignore[no-untyped-call]
 
-    def _score(self, trajectory: Trajectory, place: int) -> Scored:
-        run, taken = self._run, trajectory.steps[place]
-        advantage = self._weighed.advantages[trajectory.rows, place].to(taken.x.device)
-        return run.objective.score(run.backbone, trajectory.condition, taken, advantage, run.clock)
+    def _score(
+        self, trajectory: Trajectory, weighed: Weighed, places: Sequence[int]
+    ) -> list[Scored]:
+        run = self._run
+        taken = [trajectory.steps[place] for place in places]
+        advantages = [weighed.advantages[:, place] for place in places]
+        return run.objective.score(run.backbone, trajectory.condition, taken, advantages, run.clock)
 
-    def _backward(self, trajectory: Trajectory, place: int) -> None:
-        scored = self._score(trajectory, place)
-        loss = self._weighed.mean(scored.loss, trajectory.rows, self._terms)
+    def _backward(self, trajectory: Trajectory, weighed: Weighed, places: Sequence[int]) -> None:
+        """Run back through steps that share a forward."""
+        scored = self._score(trajectory, weighed, places)
+        losses = [weighed.mean(step.loss, self._terms) for step in scored]
+        loss = torch.stack(losses).sum()
         with self._run.clock("backward"):
             loss.backward()  # type: ignore[no-untyped-call]
         self._losses.append(loss.detach())
-        self._figures.add(trajectory.indices[place], scored)
+        for place, step in zip(places, scored, strict=True):
+            self._figures.add(trajectory.indices[place], step)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from guardcore.errors import ComponentError
 from guardcore.run import Run
+from guardcore.tensors import moved
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,8 +18,8 @@ class Weighed:
     """What each of an iteration's N samples weighs in the loss.
 
     Attributes:
-        advantages: ``[N, S]`` on the CPU, over the S trained steps; 0 for what doesn't count.
-        counted: ``[N]`` bool on the CPU; False for samples whose place others have taken.
+        advantages: ``[N, S]``, over the S trained steps; 0 for what doesn't count.
+        counted: ``[N]`` bool; False for samples whose place others have taken.
     """
 
     advantages: Tensor
@@ -28,13 +29,17 @@ class Weighed:
         """Return how many (sample, step) terms count in the rows of some micro-batches."""
         return sum(int(self.counted[rows].sum()) for rows in batches) * steps
 
-    def mean(self, loss: Tensor, rows: slice, terms: int) -> Tensor:
-        """Return what the losses ``[B]`` of ``rows`` add to a mean over ``terms``."""
-        return loss.where(self.counted[rows].to(loss.device), 0).sum() / terms
+    def of(self, rows: slice, device: torch.device) -> Weighed:
+        """Return what some rows weigh, on a device."""
+        return Weighed(moved(self.advantages[rows], device), moved(self.counted[rows], device))
+
+    def mean(self, loss: Tensor, terms: int) -> Tensor:
+        """Return what the losses ``[N]`` add to a mean over ``terms``."""
+        return loss.where(self.counted, 0).sum() / terms
 
 
 def weigh(run: Run, rewards: Mapping[str, Tensor], counted: Tensor, steps: int) -> Weighed:
-    """Return the advantages over the trained steps, of which there are ``steps``.
+    """Return the advantages over the trained steps, of which there are ``steps``; on the CPU.
 
     The advantage sees the rows that count and no others: rewards ``[N]``, group by group.
 

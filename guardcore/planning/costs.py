@@ -39,9 +39,9 @@ class Costs:
         self._known = dict(known or {})
 
     def of(self, piece: Piece, rows: int) -> Cost:
-        """Return what ``rows`` images cost; at most the whole micro-batch."""
-        whole = self._traced(piece, self._rows)
-        if rows == self._rows:
+        """Return what ``rows`` images cost."""
+        whole = self._traced(piece, max(rows, self._rows))
+        if rows >= self._rows:
             return whole
         one = self._traced(piece, 1)
         share = (rows - 1) / (self._rows - 1)

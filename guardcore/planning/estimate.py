@@ -58,7 +58,9 @@ def costs_of(config: RunConfig, outline: Outline) -> Costs:
 def memory_of(config: RunConfig, costs: Costs, dealt: Geometry) -> Memory:
     """Return what a process holds."""
     rows = min(config.rollout.batch_size, dealt.images)
-    return memory(config, costs.outline, dealt, costs.sizes(), costs.all(rows))
+    together = rows * min(config.train.steps_per_forward, len(dealt.trained_steps))
+    every = {**costs.all(rows), "update": costs.of("update", together)}
+    return memory(config, costs.outline, dealt, costs.sizes(), every)
 
 
 def estimate(config: RunConfig, costs: Costs, dealt: Geometry, request: Request) -> Estimate:

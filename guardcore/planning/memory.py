@@ -150,10 +150,12 @@ def _work(config: RunConfig, outline: Outline, costs: Mapping[str, Cost]) -> lis
     if config.penalty:  # the reference runs between the forward and its backward
         update = max(update, costs["update"].saved + forward)
     rows = f"{config.rollout.batch_size} images"
+    together = min(config.train.steps_per_forward, config.rollout.num_inference_steps - 1)
+    steps = f" at {together} steps" if together > 1 else ""
     items = [
         Item(name="forward", bytes=forward, phases=["rollout", "evaluate"], note=rows),
         Item(name="VAE decode", bytes=costs["decode"].peak, phases=["decode"], note=rows),
-        Item(name="forward and backward", bytes=update, phases=["update"], note=rows),
+        Item(name="forward and backward", bytes=update, phases=["update"], note=f"{rows}{steps}"),
     ]
     if config.penalty:
         held = outline.reference_bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field, computed_field
 
 from guardcore.config import RunConfig
+from guardcore.plan import micro_batches
 from guardcore.planning.geometry import Geometry
 
 
@@ -35,8 +36,17 @@ def work(config: RunConfig, geometry: Geometry, forward: int, update: int, decod
     """
     a_term = update + (forward if config.penalty else 0)
     return Work(
-        rollout=geometry.images * config.rollout.num_inference_steps * forward,
+        rollout=_sampled_rows(config, geometry) * forward,
         decode=geometry.images * decode,
         update=sum(geometry.terms_an_update) * a_term,
         evaluation_an_image=config.evaluate.num_inference_steps * forward + decode,
     )
+
+
+def _sampled_rows(config: RunConfig, geometry: Geometry) -> int:
+    """Return the rows of all forwards of a round: what a group's images share is one row."""
+    rollout = config.rollout
+    shared = geometry.trained_steps[0] if rollout.same_noise else 0
+    batches = micro_batches(geometry.images, rollout.batch_size)
+    groups = sum(len({sample // rollout.group_size for sample in batch}) for batch in batches)
+    return groups * shared + geometry.images * (rollout.num_inference_steps - shared)

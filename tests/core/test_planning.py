@@ -251,6 +251,36 @@ def test_an_iterations_work_is_its_steps_times_one_image(registry):
     assert made.estimate.seconds == pytest.approx(work.iteration / 0.5e9)
 
 
+def late(options: Options):
+    return lambda iteration, steps, generator: range(2, steps)
+
+
+def test_what_a_groups_images_share_is_computed_once(registry):
+    registry.registrar("window", Origin("late", "1", "late", "late"))("late", late)
+    rollout = {"groups": 5, "group_size": 7, "batch_size": 4, "num_inference_steps": 5}
+    rollout |= {"train_steps": "late"}
+    apart, shared = (
+        make_plan(config(rollout=rollout | {"same_noise": same}), registry, Request())
+        for same in (False, True)
+    )
+    one = sum(by_hand(1))
+    assert apart.estimate.work.rollout == 35 * 5 * one
+    # nine micro-batches of 4 over groups of 7: 0-3 and 8-11 lie in one group, 4-7 in two, …
+    pieces = [range(start, min(start + 4, 35)) for start in range(0, 35, 4)]
+    groups = sum(len({sample // 7 for sample in piece}) for piece in pieces)
+    assert shared.estimate.work.rollout == (groups * 2 + 35 * 3) * one
+
+
+def test_steps_that_share_a_forward_need_a_larger_micro_batchs_memory(registry):
+    def update(**more):
+        made = make_plan(config(train=more), registry, Request())
+        return {item.name: item for item in made.estimate.memory.items}["forward and backward"]
+
+    apart, together = update(), update(steps_per_forward=9)  # of 2 trained steps
+    assert (apart.bytes, together.bytes) == (batch(4).update().peak, batch(8).update().peak)
+    assert "4 images at 2 steps" in together.note
+
+
 def test_a_penalty_adds_the_references_forward(registry):
     plain = make_plan(config(), registry, Request()).estimate.work.update
     judged = make_plan(config(penalty=["kl"]), registry, Request()).estimate.work.update

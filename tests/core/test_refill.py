@@ -139,7 +139,7 @@ def test_the_loss_is_a_mean_over_what_counts():
     counted = torch.tensor([True, False, True, True])
     weighed = Weighed(torch.zeros(4, 2), counted)
     loss = torch.tensor([1.0, torch.nan, 2.0], requires_grad=True)
-    mean = weighed.mean(loss, slice(0, 3), terms=6)
+    mean = weighed.of(slice(0, 3), loss.device).mean(loss, terms=6)
     mean.backward()
     assert float(mean.detach()) == 0.5
     assert loss.grad.tolist() == [pytest.approx(1 / 6), 0, pytest.approx(1 / 6)]

@@ -143,6 +143,6 @@ def perturb() -> Callable[[Any], None]:
     def move(backbone: Any) -> None:
         generator = torch.Generator().manual_seed(3)
         for parameter in backbone.trainable().values():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator).to(parameter)
 
     return move
