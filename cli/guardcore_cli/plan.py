@@ -31,7 +31,7 @@ def plan(
     ] = None,
     utilization: Annotated[
         float, typer.Option(min=0.01, max=1, help="Share of --flops that is reached.")
-    ] = 0.4,
+    ] = 0.2,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
     without: parameters.Without = None,
     debug: parameters.Debug = False,
