@@ -80,7 +80,7 @@ class Rollout(Section):
         1800.0,
         gt=0,
         description="seconds that one call of a reward may take, in an evaluation too, before the "
-        "run ends; null: any time",
+        "run ends; null: any time; in several processes never more than distributed.timeout",
     )
 
 

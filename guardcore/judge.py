@@ -23,6 +23,9 @@ from guardcore.errors import RewardTimeoutError
 from guardcore.prompt import Prompt
 from guardcore.scoring import score
 
+KEY = "rollout.reward_timeout"
+"""Where a config says what a call may take."""
+
 PATIENCE = 0.5
 """Seconds that a second Ctrl-C, or a time-out, leaves a reward that is at work."""
 
@@ -72,12 +75,15 @@ class Judge(Thread):
         name: The reward's.
         reward: The reward.
         timeout: Seconds that one call may take; None: any time.
+        key: The config key that says so.
     """
 
-    def __init__(self, name: str, reward: Reward, timeout: float | None = None) -> None:
+    def __init__(
+        self, name: str, reward: Reward, timeout: float | None = None, key: str = KEY
+    ) -> None:
         super().__init__(name=name, daemon=True)
         self.reward = reward
-        self._timeout = timeout
+        self._timeout, self._key = timeout, key
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._at: _Call | None = None
         in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
@@ -139,7 +145,7 @@ class Judge(Thread):
         first = f"; the first of {len(prompts)} prompts was {prompts[0].text!r}" if prompts else ""
         return (
             f"reward {self.name!r} has not answered for {self._timeout:g} s "
-            f"(rollout.reward_timeout){first}; mend it, then go on with --resume"
+            f"({self._key}){first}; mend it, then go on with --resume"
         )
 
 

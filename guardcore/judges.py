@@ -17,7 +17,7 @@ from torch import Tensor
 from guardcore.clock import Clock
 from guardcore.components import Reward
 from guardcore.errors import RewardTimeoutError
-from guardcore.judge import PATIENCE, Judge, Scores
+from guardcore.judge import KEY, PATIENCE, Judge, Scores
 from guardcore.prompt import Prompt
 
 IN_FLIGHT = 4
@@ -30,11 +30,14 @@ class Judges:
     Args:
         rewards: By name.
         timeout: Seconds that one call may take; None: any time.
+        key: The config key that says so.
     """
 
-    def __init__(self, rewards: Mapping[str, Reward], timeout: float | None = None) -> None:
+    def __init__(
+        self, rewards: Mapping[str, Reward], timeout: float | None = None, key: str = KEY
+    ) -> None:
         torch.get_num_threads()  # fixes this thread's number before a judge sets its own
-        self._judges = {name: Judge(name, reward, timeout) for name, reward in rewards.items()}
+        self._judges = {name: Judge(name, reward, timeout, key) for name, reward in rewards.items()}
 
     def __enter__(self) -> Judges:
         return self

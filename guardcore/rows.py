@@ -55,9 +55,10 @@ def _row(path: Path, number: int, line: str) -> dict[str, Any]:
     return row
 
 
-def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace what JSON has no word for by null."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
-    }
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no word for by null, in a row and in its lists."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -129,7 +129,7 @@ def _built(config: RunConfig, binding: Binding, ranks: Ranks, stack: ExitStack) 
     for label, bound in binding.rewards.items():
         rewards[label] = bound.build()
         stack.callback(close, rewards[label])
-    judges = stack.enter_context(Judges(rewards, config.rollout.reward_timeout))
+    judges = stack.enter_context(Judges(rewards, *_limit(config, ranks)))
     trackers = []
     for bound in binding.trackers if ranks.main else ():
         trackers.append(bound.build())
@@ -154,6 +154,17 @@ def _built(config: RunConfig, binding: Binding, ranks: Ranks, stack: ExitStack) 
         calibrator=Calibrator([word for _, word in objective.ratio]),
         ranks=ranks,
     )
+
+
+def _limit(config: RunConfig, ranks: Ranks) -> tuple[float | None, str]:
+    """Return the seconds that a reward's call may take, and the config key that says so.
+
+    Never more than the other processes wait: they would end, and this one hang on.
+    """
+    own, waits = config.rollout.reward_timeout, config.distributed.timeout
+    if ranks.world > 1 and (own is None or waits < own):
+        return waits, "distributed.timeout"
+    return own, "rollout.reward_timeout"
 
 
 def build_backbone(config: RunConfig, binding: Binding) -> Backbone:

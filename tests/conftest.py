@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hypothesis import settings
 
-from forge import Done, Forge, Process
+from forge import Forge, Guardcore
 from stranger import forget_modules_below, install
 
 settings.register_profile("suite", deadline=None, max_examples=40, derandomize=True)
@@ -42,23 +42,16 @@ def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Guardcore:
-    """The ``guardcore`` command with the toy installed, in a folder of its own."""
-
-    def __init__(self, forge: Forge, toy_site: Path, cwd: Path) -> None:
-        self.forge, self.cwd, self.path = forge, cwd, (toy_site,)
-
-    def start(self, *argv: object, **more: object) -> Process:
-        return self.forge.start(*argv, cwd=self.cwd, path=self.path, **more)
-
-    def __call__(self, *argv: object, **more: object) -> Done:
-        return self.start(*argv, **more).wait()
-
-
 @pytest.fixture
 def guardcore(forge: Forge, toy_site: Path, tmp_path: Path) -> Guardcore:
     """The ``guardcore`` command: call it with arguments, or ``start`` it."""
-    return Guardcore(forge, toy_site, tmp_path)
+    return Guardcore(forge, tmp_path, toy_site)
+
+
+@pytest.fixture
+def unreported(guardcore: Guardcore) -> None:
+    """Have ``guardcore`` end runs without a report, for tests with many of them."""
+    guardcore.report = False
 
 
 @pytest.fixture(scope="session")

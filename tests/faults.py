@@ -24,6 +24,7 @@ from pydantic import Field
 from torch import Tensor
 
 from guardcore import Options, Prompt, Registrar, hookimpl
+from guardcore.launched import place
 from guardcore.plugins import PluginHost
 from guardcore.registry import Origin
 from toy import ToyBackbone, ToyOptions, toy_host
@@ -82,16 +83,8 @@ FAULTS = {
 
 
 class FaultyOptions(Options):
-    fault: Literal[
-        "none",
-        "kill",
-        "terminate",
-        "hang",
-        "hang-in-a-pool",
-        "hang-with-a-child",
-        "full-disk",
-        "raise",
-    ] = Field("none", description="what happens")
+    fault: Literal[*FAULTS] = Field("none", description="what happens")
+    rank: int | None = Field(None, description="the process that has the faults; null: every")
     at: int = Field(1, ge=1, description="the call at which it happens, once")
     nan_at: int | None = Field(None, description="the call whose scores are NaN")
     seconds: float = Field(0.0, ge=0, description="of every call")
@@ -108,12 +101,13 @@ class Faulty:
     def __call__(self, images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
         self.calls += 1
         time.sleep(self.options.seconds)
-        if self.calls == self.options.at:
+        mine = self.options.rank in (None, place())
+        if mine and self.calls == self.options.at:
             FAULTS[self.options.fault]()
         scores = images.mean((1, 2, 3))
         if self.options.levels:
             scores = (scores * self.options.levels).round() / self.options.levels
-        return scores * torch.nan if self.calls == self.options.nan_at else scores
+        return scores * torch.nan if mine and self.calls == self.options.nan_at else scores
 
     def close(self) -> None:
         pass

@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
 
+import psutil
 import yaml
 
+from forge import Done, Guardcore, Process
 from toy import toy_tree
 
 TESTS = Path(__file__).parent
@@ -44,6 +47,45 @@ class Started:
             for process in self.processes:
                 process.kill()
         return ended
+
+
+class Group:
+    """The processes of one run, forked from a warm interpreter; by rank."""
+
+    def __init__(self, processes: list[Process]) -> None:
+        self.processes = processes
+
+    def __getitem__(self, rank: int) -> Process:
+        return self.processes[rank]
+
+    def wait(self) -> list[Done]:
+        """Wait for all of them."""
+        return [process.wait() for process in self.processes]
+
+    def orphans(self) -> list[int]:
+        """Return what is left of the processes that these have started: each leads a session."""
+        sessions = {process.pid for process in self.processes}
+        return [p.pid for p in psutil.process_iter() if _lives(p) and _session(p) in sessions]
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _session(process: psutil.Process) -> int | None:
+    with suppress(ProcessLookupError):
+        return os.getsid(process.pid)
+    return None
+
+
+def together(guardcore: Guardcore, world: int, *argv: object, **env: str) -> Group:
+    """Start ``guardcore`` in ``world`` processes at once; ``env`` is added to each one's own."""
+    port = str(free_port())
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world)}
+    own = [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | env for rank in range(world)]
+    return Group([guardcore.start(*argv, env=each) for each in own])
 
 
 def free_port() -> int:

@@ -8,9 +8,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from guardcore import Options, train
+from guardcore import Options, checkpoint, train
 from guardcore.layers import parse_config
 from guardcore.loop import Outcome
+from guardcore.run_directory import RunDirectory
 from toy import Brightness, RewardOptions, ToyBackbone, ToyOptions, toy_host, toy_tree
 
 
@@ -168,6 +169,23 @@ def wait_for_rows(directory: Path, number: int) -> None:
     while not (path.is_file() and path.read_text().count("\n") >= number):
         assert time.monotonic() < deadline, "the run does not get on"
         time.sleep(0.01)
+
+
+def wait_for_checkpoint(directory: Path, iteration: int) -> None:
+    """Wait until a run in another process has saved an iteration."""
+    deadline = time.monotonic() + 60
+    while not (directory / "checkpoints" / f"iteration-{iteration:06d}").is_dir():
+        assert time.monotonic() < deadline, "the run does not get on"
+        time.sleep(0.02)
+
+
+def lost(directory: Path) -> int:
+    """How many iterations that have a row have no whole checkpoint; the base needs none."""
+    done = [row["iteration"] for row in RunDirectory(directory).rows("metrics")]
+    saved = checkpoint.find(directory / "checkpoints")
+    if saved:
+        saved[-1].load()
+    return max(done, default=0) - (saved[-1].iteration if saved else 0)
 
 
 def whole_state(directory: Path) -> dict[str, object]:

@@ -166,8 +166,11 @@ def test_without_files_there_are_no_rows_and_nothing_to_cut(tmp_path):
 
 def test_what_json_has_no_word_for_is_null(tmp_path):
     made = RunDirectory(tmp_path)
-    made.append("metrics", [{"iteration": 1, "a": float("nan"), "b": float("-inf"), "c": 0.5}])
-    assert made.rows("metrics") == [{"iteration": 1, "a": None, "b": None, "c": 0.5}]
+    row = {"iteration": 1, "a": float("nan"), "b": float("-inf"), "c": 0.5, "d": [float("nan"), 1]}
+    made.append("metrics", [row])
+    assert made.rows("metrics") == [
+        {"iteration": 1, "a": None, "b": None, "c": 0.5, "d": [None, 1]}
+    ]
 
 
 CANNOT_RUN = {

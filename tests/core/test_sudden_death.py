@@ -10,9 +10,8 @@ import pytest
 
 from faults import faulty_host
 from guardcore import checkpoint
-from guardcore.run_directory import RunDirectory
 from guardcore_cli.loading import embedded_profile
-from runs import content, left_over, metrics, run, slow_tree, whole, whole_state
+from runs import content, left_over, lost, metrics, run, slow_tree, whole, whole_state
 from toy import toy_tree
 
 
@@ -91,15 +90,6 @@ def test_killed_at_random_moments_a_run_ends_as_if_undisturbed(
         assert whole(tmp_path / f"run-{number}") == want
         assert recorded(tmp_path / f"run-{number}") == recorded(tmp_path / "undisturbed")
         assert left_over(tmp_path / f"run-{number}") == []
-
-
-def lost(folder):
-    """Return how many iterations that have a row have no whole checkpoint; the base needs none."""
-    done = [row["iteration"] for row in RunDirectory(folder).rows("metrics")]
-    saved = checkpoint.find(folder / "checkpoints")
-    if saved:
-        saved[-1].load()
-    return max(done, default=0) - (saved[-1].iteration if saved else 0)
 
 
 def recorded(folder):

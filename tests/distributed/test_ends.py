@@ -9,22 +9,9 @@ import pytest
 
 from guardcore.signals import GO_ON
 from launch import free_port, write_config
-from runs import checkpoints, metrics
+from runs import checkpoints, metrics, wait_for_checkpoint
 
 WAITS = "waited in vain for another in phase"
-
-
-@pytest.fixture
-def together(guardcore):
-    """Start ``guardcore`` in ``world`` processes at once."""
-
-    def start(world, *argv, **env):
-        port = str(free_port())
-        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world)}
-        own = [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
-        return [guardcore.start(*argv, env=each | env) for each in own]
-
-    return start
 
 
 def slow(folder: Path, timeout: float = 60, seconds: float = 0.05, **sections) -> Path:
@@ -36,19 +23,12 @@ def slow(folder: Path, timeout: float = 60, seconds: float = 0.05, **sections) -
     )
 
 
-def wait_for(run: Path, iteration: int) -> None:
-    deadline = time.monotonic() + 60
-    while not (run / "checkpoints" / f"iteration-{iteration:06d}").is_dir():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_a_signal_to_any_process_stops_all_after_the_iteration(together, guardcore, tmp_path):
     run = tmp_path / "run"
     processes = together(2, "train", slow(tmp_path), "--out", run)
-    wait_for(run, 2)
+    wait_for_checkpoint(run, 2)
     processes[1].signal(signal.SIGTERM)
-    first, second = (process.wait() for process in processes)
+    first, second = processes.wait()
     assert (first.code, second.code) == (GO_ON, GO_ON)
     last = metrics(run)[-1]["iteration"]
     assert checkpoints(run)[-1] == last
@@ -61,7 +41,7 @@ def test_a_signal_to_any_process_stops_all_after_the_iteration(together, guardco
 def test_a_killed_process_ends_the_run_in_one_line(together, tmp_path, dead):
     run = tmp_path / "run"
     processes = together(2, "train", slow(tmp_path), "--out", run)
-    wait_for(run, 1)
+    wait_for_checkpoint(run, 1)
     processes[dead].signal(signal.SIGKILL)
     begun = time.monotonic()
     killed, left = processes[dead].wait(), processes[1 - dead].wait()
@@ -78,7 +58,7 @@ def test_a_killed_process_ends_the_run_in_one_line(together, tmp_path, dead):
 def test_a_process_that_hangs_ends_the_run_within_the_time_out(together, tmp_path):
     run = tmp_path / "run"
     processes = together(2, "train", slow(tmp_path, timeout=4), "--out", run)
-    wait_for(run, 1)
+    wait_for_checkpoint(run, 1)
     processes[1].signal(signal.SIGSTOP)
     begun = time.monotonic()
     left = processes[0].wait()
@@ -100,7 +80,7 @@ def test_a_process_that_fails_says_why_and_the_others_what_they_waited_for(toget
         rollout={"group_size": 3},  # 9 images in 3 micro-batches: two for one, one for the other
     )
     run = tmp_path / "run"
-    first, second = (process.wait() for process in together(2, "train", config, "--out", run))
+    first, second = together(2, "train", config, "--out", run).wait()
     assert (first.code, second.code) == (2, 2)
     assert "the judge has left the room" in first.err
     assert WAITS in second.err
@@ -111,7 +91,7 @@ def test_a_process_that_fails_says_why_and_the_others_what_they_waited_for(toget
 
 def test_not_all_processes_come(together, tmp_path):
     argv = ("train", slow(tmp_path, timeout=2), "--out", tmp_path / "run")
-    first, second = (process.wait() for process in together(2, *argv, WORLD_SIZE="3"))
+    first, second = together(2, *argv, WORLD_SIZE="3").wait()
     assert (first.code, second.code) == (2, 2)
     assert "3 processes were announced (WORLD_SIZE), and this one, RANK 0," in first.err
     assert not (tmp_path / "run").exists()
@@ -119,14 +99,14 @@ def test_not_all_processes_come(together, tmp_path):
 
 def test_what_is_wrong_for_all_is_said_once(together, tmp_path):
     config = write_config(tmp_path, reward=["colours"])
-    said = [process.wait() for process in together(2, "train", config, "--out", tmp_path / "run")]
+    said = together(2, "train", config, "--out", tmp_path / "run").wait()
     assert [process.code for process in said] == [2, 2]
     assert "did you mean 'colour'?" in said[0].err
     assert not said[1].err
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "a file").write_text("")
     config = write_config(tmp_path)
-    said = [process.wait() for process in together(2, "train", config, "--out", tmp_path / "there")]
+    said = together(2, "train", config, "--out", tmp_path / "there").wait()
     assert [process.code for process in said] == [2, 2]
     assert "is not empty and holds no run" in said[0].err
     assert not said[1].err
@@ -134,11 +114,11 @@ def test_what_is_wrong_for_all_is_said_once(together, tmp_path):
 
 def test_what_one_process_alone_can_do_is_refused(together, tmp_path):
     config = write_config(tmp_path)
-    said = [p.wait() for p in together(2, "train", config, "--record", "--out", tmp_path / "run")]
+    said = together(2, "train", config, "--record", "--out", tmp_path / "run").wait()
     assert [process.code for process in said] == [2, 2]
     assert "record.iterations: only a single process can record, and these are 2" in said[0].err
     assert not (tmp_path / "run").exists()
-    said = [process.wait() for process in together(2, "eval", config)]
+    said = together(2, "eval", config).wait()
     assert [process.code for process in said] == [2, 2]
     assert "only `guardcore train` works in several processes" in said[0].err
 
