@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints/cpu.txt
 
-.PHONY: demo test lint base preference docs figures clean
+.PHONY: demo test lint base preference baseline docs figures clean
 
 demo: $(VENV)/.installed  ## fine-tune the embedded model with GRPO-Guard, about 5 minutes on two cores
 	$(BIN)/guardcore train
@@ -22,6 +22,10 @@ base: $(VENV)/.installed-dev  ## train the embedded models anew, an hour each on
 
 preference: $(VENV)/.installed-dev  ## train the embedded preference model anew, about 12 minutes on one core
 	$(BIN)/python -m guardcore_plugins.tiny_world.preference --out plugins/guardcore_plugins/tiny_world/preference
+
+baseline: $(VENV)/.installed-dev  ## measure docs/baseline.json anew, on two quiet cores
+	OMP_NUM_THREADS=1 $(BIN)/guardcore bench --processes 2 --json > docs/.baseline.json
+	mv docs/.baseline.json docs/baseline.json
 
 docs: $(VENV)/.installed-dev  ## the reference from the code, then the site, in site/
 	$(BIN)/python docs/generate.py

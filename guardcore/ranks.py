@@ -9,13 +9,14 @@ an update.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, distributed
 
+from guardcore.clock import Clock
 from guardcore.errors import GuardcoreError, ProcessError, ToldByMainError
 from guardcore.sharding import is_shared_out
 
@@ -51,12 +52,14 @@ class Ranks:
         world: How many there are.
         timeout: Seconds that one waits for the others.
         in_step: Whether the model is shared out, so that all have to call it at the same time.
+        clock: What counts the waiting for the others.
     """
 
     number: int = 0
     world: int = 1
     timeout: float = 0.0
     in_step: bool = False
+    clock: Clock | None = None
 
     @property
     def main(self) -> bool:
@@ -221,9 +224,10 @@ class Ranks:
 
     @contextmanager
     def _together(self, name: str) -> Iterator[None]:
-        """Inside, a failing exchange is one line that says what waited."""
+        """Inside is an exchange: it is waited for, and a failing one is a line that says where."""
         try:
-            yield
+            with self.clock("waiting") if self.clock else nullcontext():
+                yield
         except RuntimeError as error:  # gloo's and NCCL's own families are such
             late = "imed out" in str(error)
             why = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,10 @@ class Run:
         """The rewards with a weight; the others are for evaluation only."""
         return {name: r for name, r in self.rewards.items() if self.reward_weights[name] != 0}
 
+    def timed_by(self, clock: Clock) -> Run:
+        """Return the run with another clock."""
+        return replace(self, clock=clock, ranks=replace(self.ranks, clock=clock))
+
     def scoring(self, names: Iterable[str]) -> Session:
         """Return what has a phase's images scored by the rewards ``names``."""
         return self.judges.session(list(names), self.clock)
@@ -136,6 +140,7 @@ def _built(config: RunConfig, binding: Binding, ranks: Ranks, stack: ExitStack) 
         stack.callback(trackers[-1].close)
     backbone = build_backbone(config, binding)
     halve = config.rollout.out_of_memory == "halve" and not ranks.in_step
+    clock = Clock()
     return Run(
         config=config,
         backbone=backbone,
@@ -149,10 +154,10 @@ def _built(config: RunConfig, binding: Binding, ranks: Ranks, stack: ExitStack) 
         train_prompts=train_prompts,
         eval_prompts=eval_prompts,
         trackers=Trackers(trackers),
-        clock=Clock(),
+        clock=clock,
         batch_size=BatchSize(config.rollout.batch_size, halve, ranks.out_of_memory),
         calibrator=Calibrator([word for _, word in objective.ratio]),
-        ranks=ranks,
+        ranks=replace(ranks, clock=clock),
     )
 
 

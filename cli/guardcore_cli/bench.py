@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guardcore.errors import GuardcoreError
 from guardcore_cli import parameters
 
 if TYPE_CHECKING:
@@ -26,7 +27,18 @@ EMBEDDED_JUDGE_PROMPTS = "tiny-world:task=digits"
 Pairs = Annotated[
     int, typer.Option(min=1, help="Iterations of our loop and of the bare one, in turn.")
 ]
-Scaling = Annotated[bool, typer.Option(help="Also half and twice the batch, steps and group size.")]
+Scaling = Annotated[
+    bool,
+    typer.Option(help="Also half and twice the batch size, steps, group size and resolution."),
+]
+Processes = Annotated[
+    str | None,
+    typer.Option(
+        help="Also the iteration in so many processes of this machine, as 1,2,4: each with the "
+        "threads of OMP_NUM_THREADS, else its share of the processors, or with a GPU of its own.",
+        metavar="N,N",
+    ),
+]
 Rewards = Annotated[
     bool,
     typer.Option(
@@ -51,8 +63,8 @@ JudgePrompts = Annotated[
 Beside = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Another config to measure, under the same flags but those of the backbone; repeat "
-        f"for several. Without a CONFIG: {EMBEDDED_BESIDE[0]}."
+        help="Another config to measure, its rewards left out, under the same flags but those of "
+        f"the backbone; repeat for several. Without a CONFIG: {EMBEDDED_BESIDE[0]}."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
@@ -67,6 +79,7 @@ class Order:
     beside: Mapping[str, RunConfig]
     pairs: int
     scaling: bool
+    processes: tuple[int, ...]
     rewards: bool
     further: Further
 
@@ -82,6 +95,7 @@ def bench(
     assignments: parameters.Set = None,
     pairs: Pairs = 5,
     scaling: Scaling = True,
+    processes: Processes = None,
     rewards: Rewards = True,
     judge: Judge = None,
     judge_prompts: JudgePrompts = None,
@@ -111,12 +125,28 @@ def bench(
         {str(other): load_config((other,), _but_the_backbone(overrides)) for other in others},
         pairs,
         scaling,
+        _numbers(processes) if processes is not None else (),
         rewards,
         _further(judge, judge_prompts, embedded=not config),
     )
     earlier = Result.read(against) if against else None
     result = _measured(order)
     _show(" ".join(map(str, config or (EMBEDDED,))), result, earlier, as_json)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Parse numbers of processes; one is always among them, since all compare with it.
+
+    Raises:
+        GuardcoreError: It is something else.
+
+    >>> _numbers("4,2")
+    (1, 2, 4)
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
+        raise GuardcoreError(f"--processes {text!r}: expected numbers of processes, as 1,2,4")
+    return tuple(sorted({1, *map(int, parts)}))
 
 
 def _but_the_backbone(overrides: Overrides) -> Overrides:
@@ -154,20 +184,23 @@ def _measured(order: Order) -> Result:
     from guardcore.bench.beside import measure_beside
     from guardcore.bench.measure import iterations, measure
 
-    pairs, turns = order.pairs, iterations(order.config, order.pairs, order.scaling) + len(timed)
-    turns += sum(iterations(other, pairs, False) for other in order.beside.values())
-    with _bar(turns) as tell:
+    pairs, scaling, processes = order.pairs, order.scaling, order.processes
+    configs = (order.config, *order.beside.values())
+    turns = sum(iterations(each, pairs, scaling) + len(processes) for each in configs)
+    with _bar(turns + len(timed)) as tell:
         result = measure(
             order.config,
             pairs=pairs,
-            scaling=order.scaling,
+            scaling=scaling,
+            processes=processes,
             rewards=order.rewards,
             further=order.further,
             tell=tell,
         )
-        return result.model_copy(
-            update={"beside": measure_beside(order.beside, pairs, tell, registry)}
+        others = measure_beside(
+            order.beside, pairs, tell, registry, scaling=scaling, processes=processes
         )
+        return result.model_copy(update={"beside": others})
 
 
 def _show(name: str, result: Result, earlier: Result | None, as_json: bool) -> None:

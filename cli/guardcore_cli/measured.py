@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from guardcore_cli.scaled import print_scaled
 
 if TYPE_CHECKING:
     from guardcore.bench.comparison import Change
@@ -27,7 +28,7 @@ _MEANING = {
 
 
 def print_result(result: Result, name: str) -> None:
-    """Print the phases, the scaling, the rewards, other configs and the ratio to the bare loop.
+    """Print phases, scaling, processes, rewards, other configs and the ratio to the bare loop.
 
     Args:
         result: What was measured.
@@ -35,10 +36,7 @@ def print_result(result: Result, name: str) -> None:
     """
     console = Console(highlight=False)
     console.print(_phases(result))
-    if result.scaling:
-        console.print()
-        console.print(_scaling(result))
-        console.print("one iteration each; the middle row of a setting is the config as it is")
+    print_scaled(console, {name: result, **result.beside})
     if result.rewards:
         console.print()
         console.print(_judged(result))
@@ -77,18 +75,6 @@ def _phases(result: Result) -> Table:
         share = f"{seconds / sum(result.phases.values()):.0%}"
         table.add_row(phase, f"{seconds:.3f}", share, _MEANING.get(phase, ""))
     table.add_row("iteration", f"{result.seconds:.3f}", "", f"{result.images} images")
-    return table
-
-
-def _scaling(result: Result) -> Table:
-    table = Table("setting", box=None, pad_edge=False)
-    for title in ("value", "s an iteration", "images/s"):
-        table.add_column(title, justify="right")
-    for setting, rows in groupby(result.scaling, key=lambda row: row.setting):
-        for place, row in enumerate(rows):
-            seconds = "out of memory" if row.seconds is None else f"{row.seconds:.2f}"
-            rate = "" if row.images_per_second is None else f"{row.images_per_second:.1f}"
-            table.add_row("" if place else setting, str(row.value), seconds, rate)
     return table
 
 

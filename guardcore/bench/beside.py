@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from guardcore.bench.measure import Tell, measure
 from guardcore.bench.result import Result
@@ -16,7 +16,13 @@ _log = logging.getLogger("guardcore")
 
 
 def measure_beside(
-    configs: Mapping[str, RunConfig], pairs: int, tell: Tell, registry: Registry | None = None
+    configs: Mapping[str, RunConfig],
+    pairs: int,
+    tell: Tell,
+    registry: Registry | None = None,
+    *,
+    scaling: bool = False,
+    processes: Sequence[int] = (),
 ) -> dict[str, Result]:
     """Measure each config's loops, one config after the other, so that each has the memory.
 
@@ -29,8 +35,9 @@ def measure_beside(
             found[name] = measure(
                 config,
                 pairs=pairs,
-                scaling=False,
+                scaling=scaling,
                 rewards=False,
+                processes=processes,
                 registry=registry,
                 tell=_naming(name, tell),
             )

@@ -39,7 +39,9 @@ def differences(old: Result, new: Result) -> list[str]:
     if old.config_digest != new.config_digest:
         lines.append(f"another config: {old.config_digest} then, {new.config_digest} now")
     if old.machine != new.machine:
-        lines.append(f"another machine: {old.machine} then, {new.machine} now")
+        lines.append(
+            f"another machine: {old.machine} then, {new.machine} now; ratios compare, seconds don't"
+        )
     if old.guardcore != new.guardcore:
         lines.append(f"another guardcore: {old.guardcore} then, {new.guardcore} now")
     return lines
@@ -48,8 +50,6 @@ def differences(old: Result, new: Result) -> list[str]:
 def _figures(result: Result) -> Mapping[tuple[str, str], float]:
     """Return figures by name and unit."""
     figures = dict(_loops(result))
-    if result.cpu_ratio is not None:
-        figures["cpu ratio", ""] = result.cpu_ratio
     if result.peak_memory_bytes is not None:
         figures["peak memory", "MiB"] = result.peak_memory_bytes / 2**20
     if result.waiting_share is not None:
@@ -61,11 +61,6 @@ def _figures(result: Result) -> Mapping[tuple[str, str], float]:
         for row in result.rewards
         if row.images_per_second is not None
     }
-    figures |= {
-        (f"{row.setting}={row.value}", "s"): row.seconds
-        for row in result.scaling
-        if row.seconds is not None
-    }
     for name, other in result.beside.items():
         figures |= {
             (f"{name}: {what}", unit): value for (what, unit), value in _loops(other).items()
@@ -74,9 +69,25 @@ def _figures(result: Result) -> Mapping[tuple[str, str], float]:
 
 
 def _loops(result: Result) -> Mapping[tuple[str, str], float]:
-    return {
+    """Return the figures that every config has, one beside another too."""
+    figures = {
         ("floor ratio", ""): result.floor_ratio,
         ("iteration", "s"): result.seconds,
         ("bare loop", "s"): result.floor_seconds,
         ("images per second", ""): result.images_per_second,
     }
+    if result.cpu_ratio is not None:
+        figures["cpu ratio", ""] = result.cpu_ratio
+    figures |= {
+        (f"{row.setting}={row.value}", "s"): row.seconds
+        for row in result.scaling
+        if row.seconds is not None
+    }
+    for row in result.processes:
+        found = {"s": row.seconds, "speed-up": row.speedup, "waiting": row.waiting_share}
+        figures |= {
+            (f"processes={row.processes}", unit): value
+            for unit, value in found.items()
+            if value is not None
+        }
+    return figures

@@ -56,7 +56,7 @@ class Loops:
 
     def ours(self, clock: Clock | None = None, rollout: Rollout | None = None) -> Seconds:
         """Time ``iterate``, with another clock or other settings of the rollout."""
-        run = replace(self.run, clock=clock or Clock())
+        run = self.run.timed_by(clock or Clock())
         if rollout is not None:
             config = run.config.model_copy(update={"rollout": rollout})
             steps = resized(run.steps, rollout.num_inference_steps - 1, config.seed)
@@ -73,8 +73,10 @@ class Loops:
         return self._timed(lambda: bare_iteration(run, self._optimizer, prompts, trained))
 
     def go_back(self) -> None:
-        """Take the base's weights again."""
+        """Take the base's weights again, without what an iteration that failed has left."""
         load_weights(self._parameters, self._weights)
+        for parameter in self._parameters.values():
+            parameter.grad = None
 
     def _timed(self, work: Callable[[], object]) -> Seconds:
         self.go_back()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from pathlib import Path
@@ -14,7 +15,19 @@ from guardcore.bench.result import Machine
 def describe(device: torch.device) -> Machine:
     """Return the device's name, torch's threads and version; no host name."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return Machine(device=name, threads=torch.get_num_threads(), torch=torch.__version__)
+    return Machine(
+        device=name,
+        processors=processors(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+    )
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -13,9 +13,10 @@ from typing import Any
 from guardcore.bench import machine
 from guardcore.bench.cases import Case, Further, cases
 from guardcore.bench.loops import Loops, Seconds, WaitingClock
+from guardcore.bench.processes import in_processes
 from guardcore.bench.result import Judged, Result
 from guardcore.bench.rewards import time_rewards
-from guardcore.bench.scaling import scale, variants
+from guardcore.bench.scaling import scale, turns
 from guardcore.binding import bind
 from guardcore.bound import resolved
 from guardcore.clock import PHASES, Clock
@@ -43,8 +44,8 @@ class Pair:
 
 
 def iterations(config: RunConfig, pairs: int, scaling: bool) -> int:
-    """Return how many times ``measure`` will call ``tell``, but for the rewards."""
-    return 2 * (1 + pairs) + (len(variants(config.rollout)) if scaling else 0)
+    """Return how many times ``measure`` calls ``tell``, but for rewards and processes."""
+    return 2 * (1 + pairs) + (turns(config.rollout) if scaling else 0)
 
 
 def measure(
@@ -53,13 +54,15 @@ def measure(
     pairs: int = 5,
     scaling: bool = True,
     rewards: bool = True,
+    processes: Sequence[int] = (),
     further: Further | None = None,
     registry: Registry | None = None,
     tell: Tell = lambda what: None,
 ) -> Result:
     """Time ``pairs`` iterations of each loop after a warm-up, then rewards, then variants.
 
-    Trackers, evaluation and checkpoints are left out; the weights are the base's each time.
+    Trackers, evaluation and checkpoints are left out; the weights are the base's each time. Several
+    ``processes`` come first, while this one holds no model; they know installed plugins only.
 
     Raises:
         GuardcoreError: A config that can't run.
@@ -68,6 +71,7 @@ def measure(
     registry = registry or PluginHost.on_demand().registry
     binding = bind(silent, registry)
     timed = cases(silent, binding, registry, further) if rewards else ()
+    together = in_processes(silent, processes, tell)
     with prepared(silent, binding) as run:
         check_run(run)
         loops = Loops(run)
@@ -93,6 +97,7 @@ def measure(
             rewards=judged(loops, timed, tell),
             peak_memory_bytes=max((p.peak_memory for p in found if p.peak_memory), default=None),
             scaling=scale(loops, seconds, tell) if scaling else (),
+            processes=together,
             machine=machine.describe(loops.device),
             config_digest=digest(resolved(silent, binding)),
             guardcore=version("guardcore"),

@@ -14,21 +14,27 @@ class Machine(Section):
     """What the seconds depend on beside the config; it names no host."""
 
     device: str
+    processors: int | None = None
+    """How many the process may use; None in older files."""
     threads: int
     torch: str
 
     def __str__(self) -> str:
-        return f"{self.device}, {self.threads} threads, torch {self.torch}"
+        number = f"{self.processors} processors, " if self.processors else ""
+        return f"{self.device}, {number}{self.threads} threads, torch {self.torch}"
 
 
 class Scaled(Section):
-    """One iteration with another batch size, number of steps or group size."""
+    """One iteration with another batch size, number of steps, group size or resolution."""
 
     setting: str
-    value: int
+    value: int | str
+    """A resolution is ``HEIGHTxWIDTH``, in pixels."""
     seconds: float | None
-    """None: it did not fit into the accelerator's memory."""
+    """None: it could not be timed."""
     images_per_second: float | None
+    reason: str | None = None
+    """Why it could not be timed; None in older files, whose memory was too small."""
 
 
 class Judged(Section):
@@ -39,6 +45,27 @@ class Judged(Section):
     seconds: float | None = None
     """A call's; None: it could not be timed."""
     images_per_second: float | None = None
+    reason: str | None = None
+    """Why it could not be timed."""
+
+
+class Parallel(Section):
+    """One iteration in several processes of the machine: the median of a few."""
+
+    processes: int
+    threads: int | None = None
+    """Each process's."""
+    seconds: float | None = None
+    """The slowest process's; None: it could not be timed."""
+    images_per_second: float | None = None
+    speedup: float | None = None
+    """The seconds of one process, started likewise, over these."""
+    efficiency: float | None = None
+    """``speedup`` over the number of processes; 1 where nothing is lost."""
+    waiting_share: float | None = None
+    """Part of it that a process waited, for others or for rewards: the mean over the processes."""
+    idle: int = 0
+    """Processes that no micro-batch is left for."""
     reason: str | None = None
     """Why it could not be timed."""
 
@@ -64,6 +91,8 @@ class Result(Section):
     """Each reward by itself; none in older files."""
     peak_memory_bytes: int | None
     scaling: tuple[Scaled, ...]
+    processes: tuple[Parallel, ...] = ()
+    """The same iteration in several processes; none where none were asked for."""
     beside: dict[str, Result] = Field(default_factory=dict)
     """Other configs, measured after this one; their peak memory on a CPU is the whole process's."""
     machine: Machine

@@ -31,7 +31,8 @@ def test_json_is_alone_on_standard_output(bench):
 def test_the_tables_name_phases_settings_and_the_ratios_spread(bench):
     done = bench()
     assert done.code == 0, done.err
-    for word in ("rollout", "backward", "rest", "batch_size", "group_size", "peak memory"):
+    words = "rollout", "backward", "rest", "batch_size", "group_size", "32x32", "peak memory"
+    for word in words:
         assert word in done.out
     assert "in 2 pairs" in done.out
     assert "\x1b" not in done.out
@@ -69,6 +70,9 @@ def test_the_flags_reach_the_config_beside_but_for_its_backbone(bench, tmp_path)
         (["--judge", "brightnes"], "--judge: no reward"),
         (["--judge-prompts", "wards"], "--judge-prompts: no prompt_source"),
         (["--beside", "nothing.yaml"], "nothing.yaml"),
+        (["--processes", "1,zwei"], "--processes '1,zwei': expected numbers of processes"),
+        (["--processes", "0"], "--processes '0': expected numbers of processes"),
+        (["--processes", ""], "--processes '': expected numbers of processes"),
     ],
 )
 def test_a_mistake_beside_is_one_line_before_anything_is_measured(bench, flags, culprit):

@@ -164,22 +164,18 @@ def test_the_scaling_has_three_rows_a_setting_with_the_config_in_the_middle(meas
         ("batch_size", 2), ("batch_size", 4), ("batch_size", 8),
         ("num_inference_steps", 2), ("num_inference_steps", 4), ("num_inference_steps", 8),
         ("group_size", 2), ("group_size", 5), ("group_size", 10),
+        ("resolution", "8x8"), ("resolution", "16x16"), ("resolution", "32x32"),
     ]  # fmt: skip
     images = [row.images_per_second * row.seconds for row in measured.scaling]
-    assert images == pytest.approx([15] * 6 + [6, 15, 30])
+    assert images == pytest.approx([15] * 6 + [6, 15, 30] + [15] * 3)
     assert all(row.seconds == measured.seconds for row in measured.scaling[1::3])
 
 
 def test_a_variant_keeps_as_many_trained_steps_as_its_schedule_has():
     with loops(rollout={"num_inference_steps": 8, "train_steps": [1, 2, 5, 6]}) as (_, run):
-        found = {
-            changed.num_inference_steps: resized(run.steps, changed.num_inference_steps - 1, 0).at(
-                0, 1
-            )
-            for setting, changed in variants(run.config.rollout)
-            if setting == "num_inference_steps"
-        }
-    assert found == {4: [0, 1, 2], 16: [0, 1, 2, 3]}
+        steps = next(v for v in variants(run.config.rollout) if v[0].setting.endswith("_steps"))
+        found = {v.value: resized(run.steps, v.value - 1, 0).at(0, 1) for v in steps}
+    assert found == {4: [0, 1, 2], 8: [1, 2, 5, 6], 16: [0, 1, 2, 3]}
 
 
 def test_a_variant_of_a_run_that_trains_every_step_trains_every_step():
@@ -192,8 +188,56 @@ def test_a_variant_of_a_run_that_trains_every_step_trains_every_step():
 
 def test_what_cannot_be_smaller_has_no_smaller_variant():
     least = {"batch_size": 1, "num_inference_steps": 2, "group_size": 2}
-    rollout = parse_config(toy_tree(rollout=least)).rollout
-    assert [setting for setting, _ in variants(rollout)] == list(least)
+    rollout = parse_config(toy_tree(rollout={**least, "height": 8, "width": 24})).rollout
+    values = {some[0].setting: [v.value for v in some] for some in variants(rollout)}
+    assert values == {
+        "batch_size": [1, 2],
+        "num_inference_steps": [2, 4],
+        "group_size": [2, 4],
+        "resolution": ["8x24", "16x48"],
+    }
+
+
+def test_a_resolution_that_the_model_cannot_draw_has_no_row():
+    found = result(rollout={"height": 24, "width": 16})  # 12 is no multiple of 8
+    values = [row.value for row in found.scaling if row.setting == "resolution"]
+    assert values == ["24x16", "48x32"]
+
+
+class Fastidious(Brightness):
+    """Looks at pictures of one size only, and not at many of them."""
+
+    def score(self, images):
+        if images.shape[2] != 16:
+            raise ValueError("I look at 16 pixels,\nnot at others")
+        return super().score(images)
+
+
+def fastidious(options: RewardOptions) -> Fastidious:
+    return Fastidious(options)
+
+
+def test_a_variant_that_fails_has_its_reason_and_ends_nothing():
+    host = toy_host(fastidious=("rewards", fastidious))
+    config = parse_config(toy_tree(reward=["fastidious"]))
+    found = measure(config, pairs=1, registry=host.registry)
+    rows = {(row.setting, row.value): row for row in found.scaling}
+    assert len(rows) == 12
+    for value in ("8x8", "32x32"):
+        row = rows.pop(("resolution", value))
+        assert row.seconds is None
+        assert row.images_per_second is None
+        assert "fastidious" in row.reason
+        assert "I look at 16 pixels, not at others" in row.reason
+    assert all(row.seconds > 0 and row.reason is None for row in rows.values())
+    assert not any("resolution=8x8" in change.name for change in changes(found, found))
+
+
+def test_what_a_failed_iteration_has_accumulated_is_dropped():
+    with loops() as (both, run):
+        run.backbone.target.grad = torch.ones(3)
+        both.go_back()
+        assert run.backbone.target.grad is None
 
 
 def test_every_iteration_is_told_of():
@@ -202,7 +246,7 @@ def test_every_iteration_is_told_of():
     measure(config, pairs=2, rewards=False, registry=toy_host().registry, tell=told.append)
     assert len(told) == iterations(config, 2, scaling=True)
     assert told[:6] == ["warming up"] * 2 + ["our loop", "bare loop"] * 2
-    assert told[-1] == "group_size=10"
+    assert told[-1] == "resolution=32x32"
 
 
 def test_the_digest_is_the_configs_and_trackers_do_not_count(measured):
@@ -246,6 +290,7 @@ def test_another_config_or_machine_is_said_in_a_line_each(measured):
     config, device = differences(measured, other)
     assert config == f"another config: {measured.config_digest} then, 0123 now"
     assert "64 threads" in device
+    assert device.endswith("ratios compare, seconds don't")
 
 
 def test_the_waiting_clock_waits_before_a_phase_begins_and_before_it_ends():
