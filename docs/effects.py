@@ -84,7 +84,8 @@ def compared(sides: Mapping[str, Tree], as_it_is: Collection[str] = ()) -> None:
         spread = f"{min(side.seconds[1:]):.2f} to {max(side.seconds[1:]):.2f}"
         sys.stdout.write(
             f"{name:<44} {seconds:7.2f} s ({spread})  {seconds / whole:5.2f}  "
-            f"first |r - 1| {side.first_ratio:.0e}\n"
+            f"first |r - 1| {side.first_ratio:.0e}  "
+            f"no advantage {side.metrics['advantage/zero']:.0%}\n"
         )
         sys.stdout.flush()
 
@@ -97,7 +98,8 @@ def main() -> None:
             "… noise shared: a group's prefix once": {"rollout": LATE | {"same_noise": True}},
         }
     )
-    for size in (4, 12, 48):
+    compared({"blocks as they are": {}, "… compiled": {"backbone": {"compile": True}}})
+    for size in (4, 48):
         together = {"rollout": {"batch_size": size}, "train": {"step_gradients_every": 0}}
         compared(
             {
