@@ -33,6 +33,7 @@ from guardcore.run import Run, coming_prompts, prepare_prompts, prepared
 from guardcore.run_directory import RunDirectory
 from guardcore.sharding import made_whole
 from guardcore.signals import StopRequest
+from guardcore.vain import model_calls
 from guardcore.watch import Alarm, Watcher
 from guardcore.writing import refused
 
@@ -143,7 +144,7 @@ def _recorded(
     with prepared(config, binding, ranks) as run:
         check_run(run)
         try:
-            with StopRequest(_announce) as stop:
+            with StopRequest(_announce) as stop, model_calls(ranks):
                 if ranks.main:
                     record.open(resolved(config, binding), binding)
                 with ranks.main_first("preparing the prompts"):

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, distributed
 
 from guardcore.clock import Clock
-from guardcore.errors import GuardcoreError, ProcessError, ToldByMainError
+from guardcore.errors import GuardcoreError, ToldByMainError
 from guardcore.sharding import is_shared_out
+from guardcore.vain import waited_in_vain
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
@@ -229,14 +230,7 @@ class Ranks:
             with self.clock("waiting") if self.clock else nullcontext():
                 yield
         except RuntimeError as error:  # gloo's and NCCL's own families are such
-            late = "imed out" in str(error)
-            why = (
-                f"none came within {self.timeout:g} s (distributed.timeout)" if late else "it ended"
-            )
-            raise ProcessError(
-                f"process {self.number} of {self.world} waited in vain for another in phase "
-                f"{name!r}: {why}; that one's own lines, or its error log, say more"
-            ) from error
+            raise waited_in_vain(self, name, error) from error
 
 
 def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:

@@ -115,18 +115,32 @@ class Faulty:
 
 class FaultyToyOptions(ToyOptions):
     nan_at: int | None = Field(None, description="the velocity that is NaN, counted from 1")
+    kill_at: int | None = Field(None, description="the velocity at which the process is killed")
+    rank: int | None = Field(None, description="the process that has the faults; null: every")
     seconds: float = Field(0.0, ge=0, description="of every velocity")
 
 
 class FaultyToy(ToyBackbone):
+    """Its velocity passes a block, which can be shared out, and changes nothing."""
+
     options: FaultyToyOptions
-    velocities = 0
+
+    def __init__(self, options: FaultyToyOptions) -> None:
+        super().__init__(options)
+        self.velocities = 0
+        self.block = torch.nn.Linear(2, 2, bias=False).requires_grad_(False)
+
+    def blocks(self) -> list[torch.nn.Module]:
+        return [self.block]
 
     def velocity(self, x, sigma, condition):
         self.velocities += 1
         time.sleep(self.options.seconds)
-        found = super().velocity(x, sigma, condition)
-        return found * torch.nan if self.velocities == self.options.nan_at else found
+        mine = self.options.rank in (None, place())
+        if mine and self.velocities == self.options.kill_at:
+            kill()
+        found = super().velocity(x, sigma, condition) + self.block(torch.zeros(1, 2)).sum()
+        return found * torch.nan if mine and self.velocities == self.options.nan_at else found
 
 
 class FaultyTrackerOptions(Options):

@@ -106,6 +106,27 @@ def test_the_one_that_has_it_names_it_and_the_other_says_where_it_waited(
     goes_on(together, run, want)
 
 
+@pytest.mark.parametrize("dead", [0, 1])
+def test_one_killed_within_a_call_of_a_shared_out_model(together, tmp_path, dead):
+    # the other waits for its part of a block: an exchange of torch's own, in no phase of ours
+    backbone = {"use": "faulty-toy", "rank": dead, "kill_at": 43}
+    config = write_config(
+        tmp_path,
+        backbone=backbone,
+        prompts={"train": "words", "eval": None},
+        train={"iterations": 4},
+        distributed={"timeout": TIMEOUT, "shard": "blocks"},
+    )
+    said = ended(together(2, "train", config, "--out", "run"), TIMEOUT)
+    assert said[dead].code == -signal.SIGKILL
+    line = error(said[1 - dead])
+    assert re.fullmatch(VAIN.format(1 - dead, "it ended"), line)
+    assert "'calling the model'" in line
+    saved = checkpoint.find(tmp_path / "run" / "checkpoints")[-1]
+    saved.load()
+    assert saved.iteration == 2
+
+
 @pytest.mark.parametrize("limit", [600.0, None])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_reward_may_not_hang_for_longer_than_the_other_waits(
