@@ -1,7 +1,5 @@
 """The committed measurement: ``guardcore bench --against docs/baseline.json`` has to work."""
 
-import pytest
-
 from guardcore.bench.comparison import changes
 from guardcore.bench.result import Result
 from launch import ROOT
@@ -11,7 +9,6 @@ BOUND = 1.10
 """Of the floor ratio, at the demo's sizes."""
 
 
-@pytest.mark.skipif(not BASELINE.is_file(), reason="`make baseline` has not been run yet")
 def test_this_version_reads_the_committed_baseline():
     found = Result.read(BASELINE)
     models = found, found.beside["tiny-flux"]
@@ -20,10 +17,5 @@ def test_this_version_reads_the_committed_baseline():
     for model in models:
         assert model.images == 192
         assert model.cpu_ratio <= BOUND  # seconds of the wall are other processes' too
-        assert {row.setting for row in model.scaling} == {
-            "batch_size", "num_inference_steps", "group_size", "resolution",
-        }  # fmt: skip
         assert [row.processes for row in model.processes] == [1, 2]
         assert all(row.seconds for row in model.processes)
-    assert any(row.value == "128x128" for row in models[1].scaling)
-    assert {row.name for row in found.rewards} >= {"geneval", "pickscore", "clip-score", "ocr"}
