@@ -42,7 +42,7 @@ def test_the_embedded_model_is_planned_without_loading_it(guardcore):
     assert "8 prompts × 24 images = 192, in 96 micro-batches, the last of 2" in said
     assert "trained 0.3 M in float32" in said
     assert "fits 8 GB" in said
-    assert "an iteration at 40% of 1 TFLOP/s" in said
+    assert "an iteration at 20% of 1 TFLOP/s" in said
     assert "not in these figures: the rewards (ocr)" in said
 
 
