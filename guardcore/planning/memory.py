@@ -79,7 +79,7 @@ def memory(
             *_weights(outline),
             *_learner(config, outline),
             *_kept(config, geometry, sizes),
-            *_work(config, outline, costs),
+            *_work(config, outline, geometry, costs),
         ]
     )
 
@@ -145,12 +145,14 @@ def _rounds_kept(config: RunConfig) -> int:
     return 1 if rollout.group_size % rollout.batch_size == 0 else 1 + rollout.refill
 
 
-def _work(config: RunConfig, outline: Outline, costs: Mapping[str, Cost]) -> list[Item]:
+def _work(
+    config: RunConfig, outline: Outline, geometry: Geometry, costs: Mapping[str, Cost]
+) -> list[Item]:
     forward, update = costs["forward"].peak, costs["update"].peak
     if config.penalty:  # the reference runs between the forward and its backward
         update = max(update, costs["update"].saved + forward)
     rows = f"{config.rollout.batch_size} images"
-    together = min(config.train.steps_per_forward, config.rollout.num_inference_steps - 1)
+    together = min(config.train.steps_per_forward, len(geometry.trained_steps))
     steps = f" at {together} steps" if together > 1 else ""
     items = [
         Item(name="forward", bytes=forward, phases=["rollout", "evaluate"], note=rows),
