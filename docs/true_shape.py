@@ -4,7 +4,8 @@
 SD3.5-Medium or FLUX.1-dev, in bfloat16; CLIP and T5 keep their widths and one layer, because a run
 encodes its prompts once. What such a pipeline draws is noise, but it takes the memory and the time
 of the real one, and nobody has to accept a licence for it. 6 GB of disk for sd3, 25 for flux; with
-a number of blocks as a third argument less.
+a number of blocks as a third argument less. A fourth one is the number of layers that each text
+encoder keeps, then at their full size.
 """
 
 from __future__ import annotations
@@ -69,14 +70,17 @@ def changed(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     return {key: values.get(key, value) for key, value in config.items()}
 
 
-def write(model: str, folder: Path, device: str, blocks: int | None = None) -> None:
+def write(
+    model: str, folder: Path, device: str, blocks: int | None = None, layers: int | None = None
+) -> None:
     """Write the pipeline that ``model`` names to ``folder``."""
     with quiet():
         import diffusers
 
         class_name, published = MODELS[model]
+        kept = {"num_layers": layers, "num_hidden_layers": layers} if layers else ONE_LAYER
         shapes = {
-            name: changed(part, ONE_LAYER if name.startswith("text_encoder") else {})
+            name: changed(part, kept if name.startswith("text_encoder") else {})
             for name, part in shapes_of(published).items()
         }
         if blocks is not None:
@@ -96,6 +100,6 @@ def write(model: str, folder: Path, device: str, blocks: int | None = None) -> N
 
 
 if __name__ == "__main__":
-    model, folder, *blocks = sys.argv[1:]
+    model, folder, *numbers = sys.argv[1:]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    write(model, Path(folder), device, int(blocks[0]) if blocks else None)
+    write(model, Path(folder), device, *(int(number) for number in numbers))

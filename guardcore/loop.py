@@ -11,16 +11,14 @@ import signal
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from guardcore import checkpoint
 from guardcore.binding import bind
 from guardcore.bound import Binding, resolved
 from guardcore.config import RunConfig
 from guardcore.errors import CheckpointError, GuardcoreError, WriteError
 from guardcore.iteration import iterate_with_room
 from guardcore.joining import joined
-from guardcore.learner import Learner, State
+from guardcore.learner import Learner
 from guardcore.manifest import change_warnings
 from guardcore.observers import Observers
 from guardcore.plugins import PluginHost
@@ -29,9 +27,9 @@ from guardcore.ranks import Ranks
 from guardcore.recording import recorded_iterations
 from guardcore.registry import Registry
 from guardcore.reporting import report_evaluation, report_iteration, report_run
+from guardcore.resuming import resumed, save, write_adapter
 from guardcore.run import Run, coming_prompts, prepare_prompts, prepared
 from guardcore.run_directory import RunDirectory
-from guardcore.sharding import made_whole
 from guardcore.signals import StopRequest
 from guardcore.vain import model_calls
 from guardcore.watch import Alarm, Watcher
@@ -163,17 +161,8 @@ def _run(
     config, ranks = run.config, run.ranks
     watcher = Watcher(config.watch, run.reward_weights)
     learner = Learner(run.backbone.trainable(), config.train)
-    with ranks.main_first("restoring"):  # it sets aside what is damaged
-        saved = checkpoint.restore(learner, record.checkpoints) if resume else checkpoint.Restored()
-    start = saved.iteration
-    ranks.check_same("newest whole checkpoint", [start])
-    if ranks.world > 1:
-        ranks.check_same("weights to begin with", learner.sums())
-    run.batch_size.size = saved.counters.get("batch_size", run.batch_size.size)
-    run.calibrator.load(saved.state, saved.counters)
+    start = resumed(run, learner, record, resume)
     if ranks.main:
-        record.write_calibrated(run.calibrator.found())
-        record.cut_back(start)
         run.trackers.started(record.path, record.read_config(), start)
     ranks.wait("start")
     watcher.recall(record)
@@ -203,43 +192,19 @@ def _run(
         report_iteration(run, record, iteration, metrics | run.clock.lap(), rows)
         if stopping or iteration % config.checkpoint.every == 0 or iteration == best:
             with run.clock("checkpoint"):
-                state, counters = _state(run, learner)
-                if ranks.main:
-                    record.sync()
-                    keep = config.checkpoint.keep
-                    checkpoint.save(record.checkpoints, iteration, state, counters, keep, best)
+                save(run, learner, record, iteration, best)
         if learner.exhausted:
             raise GuardcoreError(
                 f"{learner.skipped_in_a_row} updates in a row had a non-finite gradient; "
                 f"checkpoint {iteration} is saved; lower train.learning_rate"
             )
         if ended:
-            _write_adapter(run, learner, record, best)
+            write_adapter(run, learner, record, best)
             return Outcome(record.path, iteration, finished=last, alarm=None if last else alarm)
         if stopping:
             return Outcome(record.path, iteration, finished=False, signal=received)
-    _write_adapter(run, learner, record, watcher.best if config.watch.keep_best else None)
+    write_adapter(run, learner, record, watcher.best if config.watch.keep_best else None)
     return Outcome(record.path, config.train.iterations, finished=True)
-
-
-def _state(run: Run, learner: Learner) -> tuple[State, dict[str, Any]]:
-    """Return all that a checkpoint holds: tensors by file, and counters."""
-    state, counters = learner.state()
-    tensors, calibration = run.calibrator.state()
-    return state | tensors, {**counters, **calibration, "batch_size": run.batch_size.size}
-
-
-def _write_adapter(run: Run, learner: Learner, record: RunDirectory, best: int | None) -> None:
-    """Write the averaged weights as they are, or those of the checkpoint ``best``."""
-    if best is not None:
-        try:
-            state, counters = record.checkpoint(best).load()
-            learner.load(state, counters)
-        except CheckpointError as error:
-            _log.warning("%s; adapter/ holds the last weights, not those of the best", error)
-    with learner.averaged(), made_whole(run.backbone, run.ranks):
-        if run.ranks.main:
-            record.write_adapter(run.backbone.save_adapter)
 
 
 def _received(stop: StopRequest, ranks: Ranks) -> signal.Signals | None:

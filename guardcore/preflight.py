@@ -109,7 +109,8 @@ def check_ratios_are_one(terms: Terms, dtype: torch.dtype) -> None:
         "between the two, or use dtype float32"
         if half
         else "the velocity is not a function of (x, sigma, condition) alone: look for dropout, "
-        "a module in training mode, or a backbone that keeps state between calls"
+        "a module in training mode, a backbone that keeps state between calls, or one that "
+        "computes in float16 and got another batch shape (train.steps_per_forward above 1 is one)"
     )
     raise PreflightError(
         f"before the first update the log-ratio reaches {largest:.1e} where at most "
