@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution, EntryPoint, distributions
 
@@ -50,8 +51,8 @@ class Offers:
     """What the distributions on ``sys.path`` offer.
 
     Attributes:
-        distributions: Every installed distribution by its normalised name; of several on
-            ``sys.path`` the first counts.
+        distributions: Those that offer plugins, of any version of the API, by normalised name;
+            of several copies on ``sys.path`` the first counts, if it offers any or not.
         by_distribution: The plugins of this API that each distribution offers.
         problems: Damaged metadata, and plugins that are only for other versions of the API.
     """
@@ -67,19 +68,26 @@ class Offers:
 
     def take(self, distribution: Distribution) -> None:
         """Note what a distribution offers, unless it is another copy of one that was noted."""
-        try:
+        with self.reading(distribution):
             name = normalised(distribution.metadata["Name"])
             points, version = plugin_points(distribution), distribution.version
-        except Exception as error:  # a damaged dist-info is no reason to load nobody
+            copies = self.distributions.setdefault(name, [])
+            copies.append(distribution)
+            if len(copies) == 1:
+                self._note(name, version, points)
+
+    @contextmanager
+    def reading(self, distribution: Distribution) -> Iterator[None]:
+        """Inside, a damaged dist-info is a problem of its own, and no reason to load nobody."""
+        try:
+            yield
+        except Exception as error:
             origin = Origin(str(getattr(distribution, "_path", distribution)), "?", "?", "?")
             reason = f"its metadata cannot be read: {' '.join(str(error).split())}"
             remedy = "remove it, and install its package anew"
-            self.problems.append(Problem(origin, "metadata", reason, remedy))
-            return
-        copies = self.distributions.setdefault(name, [])
-        copies.append(distribution)
-        if len(copies) == 1:
-            self._note(name, version, points)
+            problem = Problem(origin, "metadata", reason, remedy)
+            if problem not in self.problems:
+                self.problems.append(problem)
 
     def _note(self, name: str, version: str, points: Sequence[EntryPoint]) -> None:
         """Note entry points; a distribution may offer one name for several versions of the API."""
@@ -95,10 +103,19 @@ class Offers:
 
 
 def installed_offers() -> Offers:
-    """Return what is installed now."""
-    offers = Offers()
+    """Return what is installed now.
+
+    The metadata of those alone that have entry points of ours is read: parsing everybody's would
+    take longer than all else that a command does before it starts.
+    """
+    offers, found = Offers(), {}
     for distribution in distributions():
-        offers.take(distribution)
+        with offers.reading(distribution):
+            if plugin_points(distribution):
+                found[normalised(distribution.metadata["Name"])] = distribution
+    for name, distribution in found.items():
+        for copy in [*distributions(name=name)] or [distribution]:
+            offers.take(copy)
     return offers
 
 

@@ -26,7 +26,6 @@ from guardcore.kinds import KINDS, OBSERVATION_HOOKS, registration_hook
 from guardcore.observers import Observer, Observers
 from guardcore.offers import Offer, Offers, Problem, absence, installed_offers
 from guardcore.offers import normalised as normalised
-from guardcore.offers import plugin_points as plugin_points
 from guardcore.permission import Permission
 from guardcore.registry import BUILTIN, Origin, Registry
 
@@ -39,7 +38,7 @@ class PluginHost:
         problems: What did not work.
         plugins: Those that were loaded.
         offers: What is installed, from metadata.
-        distributions: Every installed distribution, likewise.
+        distributions: Those that offer plugins, likewise, each with its copies.
     """
 
     def __init__(

@@ -135,7 +135,8 @@ class RunDirectory:
 
     def changes(self, binding: Binding) -> list[Change]:
         """Return whose files or version are others than when this run was last begun."""
-        return changes(self._read_manifest(), component_records(binding))
+        stored = self._read_manifest()
+        return changes(stored, component_records(binding)) if stored else []
 
     def _new_manifest(self, config: Mapping[str, Any], binding: Binding) -> dict[str, Any]:
         """Return what describes the run from now on, with what has changed since it began."""

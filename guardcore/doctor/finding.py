@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution
 from typing import Literal
 
-from guardcore.plugins import PluginHost, plugin_points
+from guardcore.plugins import PluginHost
 from guardcore.registry import Origin, Registered
 
 Severity = Literal["failure", "warning"]
@@ -72,9 +72,7 @@ class Installation:
     def distributions(self) -> dict[str, list[Distribution]]:
         """Those that offer plugins, by name, each with its other copies on ``sys.path``."""
         return {
-            name: copies
-            for name, copies in self.host.distributions.items()
-            if self.includes(name) and any(plugin_points(copy) for copy in copies)
+            name: copies for name, copies in self.host.distributions.items() if self.includes(name)
         }
 
 
