@@ -11,6 +11,7 @@ from guardcore.bound import resolved
 from guardcore.errors import ConfigError
 from guardcore.layers import Overrides, laid_over, parse_config
 from guardcore.registry import Origin
+from guardcore.trained_steps import built_window
 from toy import toy_host, toy_tree
 
 REGISTRY = toy_host().registry  # read only
@@ -206,10 +207,20 @@ def test_steps_that_do_not_fit_before_the_last_one_are_refused(steps):
 
 
 @pytest.mark.parametrize(
-    "steps", ["all", [0], [2, 0], {"size": 3}, {"size": 1, "from": 2}, {"size": 2, "to": 3}]
+    ("steps", "trained"),
+    [
+        ("all", [0, 1, 2]),
+        ([0], [0]),
+        ([2, 0], [0, 2]),
+        ({"size": 3}, [0, 1, 2]),
+        ({"size": 1, "from": 2}, [2]),
+        ({"size": 2, "to": 3}, [0, 1]),
+    ],
 )
-def test_steps_that_fit_are_accepted(steps):
-    bind(parse_config(toy_tree(rollout={"train_steps": steps})), REGISTRY)
+def test_steps_that_fit_are_accepted(steps, trained):
+    config = parse_config(toy_tree(rollout={"train_steps": steps}))
+    window = bind(config, REGISTRY).window
+    assert built_window(window, config.rollout.num_inference_steps).at(0, 1) == trained
 
 
 @pytest.mark.parametrize(

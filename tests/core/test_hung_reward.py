@@ -45,7 +45,7 @@ def ask(times, **rewards):
     with judges, judges.session(list(rewards), Clock()) as session:
         for _ in range(times):
             session.submit(IMAGES, PROMPTS)
-        session.collect()
+        return session.collect()
 
 
 @pytest.mark.parametrize("at", [1, 3])
@@ -64,7 +64,8 @@ def test_many_calls_may_take_longer_together_than_one_may():
         time.sleep(LIMIT / 3)
         return torch.zeros(len(prompts))
 
-    ask(8, quick=quick)
+    scores = ask(8, quick=quick)
+    assert len(scores["quick"]) == 8 * len(PROMPTS)
 
 
 def test_a_reward_that_fails_does_not_wait_for_one_that_hangs():
