@@ -82,13 +82,17 @@ def own(tensor: Tensor) -> Tensor:
 
 
 def as_in(values: Tensor, target: Tensor) -> Tensor:
-    """Return whole ``values`` shared out like ``target``, where that is; all have to ask."""
+    """Return whole ``values`` shared out like ``target``, where that is.
+
+    Every process has to have all of them, and takes its part without asking another.
+    """
     if not is_shared_out(target) or is_shared_out(values):
         return values
     from torch.distributed.tensor import distribute_tensor
 
     like: Any = target
-    return distribute_tensor(values.to(like.device), like.device_mesh, like.placements)
+    mesh, placements = like.device_mesh, like.placements
+    return distribute_tensor(values.to(like.device), mesh, placements, src_data_rank=None)
 
 
 def apart(tensors: Iterable[Any]) -> list[list[Any]]:
