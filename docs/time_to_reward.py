@@ -3,9 +3,12 @@
 ``python docs/time_to_reward.py measure SEED FOLDER [ITERATIONS]`` trains the embedded model twice
 from the same base: by the bare loop of ``guardcore bench`` (plain Flow-GRPO: every step but the
 last trained, nothing skipped, float32), and by ``guardcore train``'s iteration as it is configured,
-until it has the score at which the other ended. Both have the profile's prompts, rewards, learning
-rate, updates and iterations. Ours is scored on the held-out prompts after every few iterations, the
-other at its ends; neither is counted. ``table FOLDER`` prints what ``docs/performance.md`` holds.
+until it has the score at which the other ended, and for half of the iterations at least. Both have
+the profile's prompts, rewards, learning rate, updates and iterations. Ours is scored on the
+held-out prompts after every few iterations, the other at its ends; neither is counted.
+
+``table FOLDER`` prints what ``docs/performance.md`` holds. A single seed's score after an iteration
+is uncertain by .01 to .02 (256 images); the last row compares the seeds' means.
 
 Seconds are processor time, because other processes disturb them far less: use one thread
 (``OMP_NUM_THREADS=1``).
@@ -14,10 +17,11 @@ Seconds are processor time, because other processes disturb them far less: use o
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -97,7 +101,7 @@ def both(seed: int, iterations: int | None) -> Iterator[tuple[str, Point]]:
 
         for ours in trained(run, iterate, EVERY, learner.averaged):
             yield "guardcore", ours
-            if ours[SCORE] >= theirs[SCORE]:
+            if ours[SCORE] >= theirs[SCORE] and ours["iteration"] >= config.train.iterations / 2:
                 return
 
 
@@ -109,29 +113,41 @@ def measure(seed: int, folder: Path, iterations: int | None) -> None:
             print(json.dumps({"loop": loop, "seed": seed, **point}), file=file, flush=True)
 
 
+def reached(curve: Sequence[Point], goal: float) -> float:
+    """Return the seconds until a curve is at ``goal``; infinity where it never is."""
+    return next((point["seconds"] for point in curve if point[SCORE] >= goal), math.inf)
+
+
+def mean(curves: Sequence[Sequence[Point]]) -> list[Point]:
+    """Return the curves' mean, as far as all of them go."""
+    return [
+        {key: statistics.mean(point[key] for point in points) for key in ("seconds", SCORE)}
+        for points in zip(*curves, strict=False)
+    ]
+
+
 def table(folder: Path) -> str:
-    """Return a row a seed, and their mean."""
+    """Return a row a seed, and one of their mean curves."""
     lines = [
         "| seed | before | published, at the end | after | guardcore is there after | share |",
         "|---|---|---|---|---|---|",
     ]
-    shares = []
+    curves: dict[str, list[list[Point]]] = {"published": [], "guardcore": []}
     for file in sorted(folder.glob("seed-*.jsonl")):
         points = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        theirs, ours = (
-            [point for point in points if point["loop"] == loop]
-            for loop in ("published", "guardcore")
-        )
-        goal, whole = theirs[-1][SCORE], theirs[-1]["seconds"]
-        there = next((p["seconds"] for p in ours if p[SCORE] >= goal), float("inf"))
-        shares.append(there / whole)
-        lines.append(
-            f"| {points[0]['seed']} | {theirs[0][SCORE]:.3f} | {goal:.3f} | {whole:.0f} s "
-            f"| {there:.0f} s | {there / whole:.2f} |"
-        )
-    spread = f" (s.d. {statistics.stdev(shares):.2f})" if len(shares) > 1 else ""
-    lines.append(f"| mean | | | | | {statistics.mean(shares):.2f}{spread} |")
+        for loop, found in curves.items():
+            found.append([point for point in points if point["loop"] == loop])
+        lines.append(row(str(points[0]["seed"]), *(found[-1] for found in curves.values())))
+    lines.append(row("mean", *(mean(found) for found in curves.values())))
     return "\n".join(lines)
+
+
+def row(name: str, theirs: Sequence[Point], ours: Sequence[Point]) -> str:
+    """Return a line of the table."""
+    goal, whole = theirs[-1][SCORE], theirs[-1]["seconds"]
+    there = reached(ours, goal)
+    found = f"{there:.0f} s | {there / whole:.2f}" if there < math.inf else "not reached |"
+    return f"| {name} | {theirs[0][SCORE]:.3f} | {goal:.3f} | {whole:.0f} s | {found} |"
 
 
 if __name__ == "__main__":
