@@ -24,7 +24,7 @@ preference: $(VENV)/.installed-dev  ## train the embedded preference model anew,
 	$(BIN)/python -m guardcore_plugins.tiny_world.preference --out plugins/guardcore_plugins/tiny_world/preference
 
 baseline: $(VENV)/.installed-dev  ## measure docs/baseline.json anew, on two quiet cores
-	OMP_NUM_THREADS=1 $(BIN)/guardcore bench --pairs 3 --processes 2 --no-scaling --no-rewards --json > docs/.baseline.json
+	OMP_NUM_THREADS=1 $(BIN)/guardcore bench --pairs 3 --processes 2 --json > docs/.baseline.json
 	mv docs/.baseline.json docs/baseline.json
 
 docs: $(VENV)/.installed-dev  ## the reference from the code, then the site, in site/
