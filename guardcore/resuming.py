@@ -35,7 +35,7 @@ def resumed(run: Run, learner: Learner, record: RunDirectory, resume: bool) -> i
 def save(
     run: Run, learner: Learner, record: RunDirectory, iteration: int, best: int | None
 ) -> None:
-    """Write a checkpoint of everything that the next iteration depends on.
+    """Write a checkpoint of everything that the next iteration depends on; all have to call it.
 
     Raises:
         CheckpointError: It could not be written; those before it are untouched.
@@ -50,7 +50,10 @@ def save(
 
 
 def write_adapter(run: Run, learner: Learner, record: RunDirectory, best: int | None) -> None:
-    """Write the averaged weights as they are, or those of the checkpoint ``best``."""
+    """Write the averaged weights as they are, or those of the checkpoint ``best``.
+
+    All processes have to call it, because what is shared out is brought together.
+    """
     if best is not None:
         try:
             state, counters = record.checkpoint(best).load()
