@@ -44,14 +44,14 @@ def toy_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def guardcore(forge: Forge, toy_site: Path, tmp_path: Path) -> Guardcore:
-    """The ``guardcore`` command: call it with arguments, or ``start`` it."""
+    """The ``guardcore`` command: call it with arguments, or ``start`` it; runs end unreported."""
     return Guardcore(forge, tmp_path, toy_site)
 
 
 @pytest.fixture
-def unreported(guardcore: Guardcore) -> None:
-    """Have ``guardcore`` end runs without a report, for tests with many of them."""
-    guardcore.report = False
+def reported(guardcore: Guardcore) -> None:
+    """Have ``guardcore`` end runs with their report, which takes ten times as long as the run."""
+    guardcore.report = True
 
 
 @pytest.fixture(scope="session")

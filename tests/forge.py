@@ -108,8 +108,8 @@ class Forge:
 class Guardcore:
     """The ``guardcore`` command in a folder, with what is installed at ``path`` besides."""
 
-    def __init__(self, forge: Forge, cwd: Path, *path: Path, report: bool = True) -> None:
-        self.forge, self.cwd, self.path, self.report = forge, cwd, path, report
+    def __init__(self, forge: Forge, cwd: Path, *path: Path) -> None:
+        self.forge, self.cwd, self.path, self.report = forge, cwd, path, False
 
     def start(self, *argv: object, **more: object) -> Process:
         return self.forge.start(*argv, cwd=self.cwd, path=self.path, report=self.report, **more)

@@ -110,4 +110,4 @@ def _lay_out(figure: Figure) -> None:
 
     if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # not "none", before which savefig draws a second time

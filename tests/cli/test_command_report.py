@@ -10,6 +10,8 @@ import yaml
 
 from toy import toy_tree
 
+pytestmark = pytest.mark.usefixtures("reported")
+
 
 @pytest.fixture
 def trained(guardcore, tmp_path):

@@ -41,6 +41,7 @@ def lines(done):
     ]
 
 
+@pytest.mark.usefixtures("reported")
 def test_it_runs_the_grid_and_prints_and_writes_its_tables(guardcore, tmp_path, config):
     done = guardcore(
         *("study", "config.yaml", "--strategy", "plain", "--strategy", "guard", "--seed", "1"),

@@ -12,8 +12,6 @@ from guardcore.signals import GO_ON
 from runs import checkpoints, left_over, metrics, rows, wait_for_checkpoint, whole, whole_state
 from toy import toy_tree
 
-pytestmark = pytest.mark.usefixtures("unreported")
-
 
 def tree(**sections):
     """Four iterations of four calls of the reward each."""

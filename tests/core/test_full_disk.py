@@ -101,6 +101,7 @@ def limited_tree(**more):
     )
 
 
+@pytest.mark.usefixtures("reported")
 def test_the_command_says_one_line_and_2_and_goes_on_with_room(faulty, tmp_path, undisturbed):
     # without root: from the third iteration on no file may grow beyond 1000 bytes
     want, _ = undisturbed(toy_tree(reward=["faulty"], prompts={"train": "words", "eval": None}))

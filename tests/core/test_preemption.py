@@ -117,7 +117,6 @@ def test_before_there_is_anything_to_save_a_scheduler_gets_the_same_code(faulty,
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.usefixtures("unreported")
 def test_an_iteration_longer_than_the_grace_costs_itself_alone(faulty, tmp_path, undisturbed):
     # a preemption as schedulers do it: SIGTERM, some seconds, SIGKILL. The third iteration's first
     # call of the reward is the seventh, and never ends; what goes on has no seventh.

@@ -98,6 +98,7 @@ def recorded(folder):
     return {str(path.relative_to(folder)): content(path) for path in files}
 
 
+@pytest.mark.usefixtures("reported")
 def test_killed_before_each_change_of_a_file_a_run_ends_as_if_undisturbed(
     guardcore, tmp_path, undisturbed
 ):

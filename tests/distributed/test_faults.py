@@ -14,7 +14,7 @@ from launch import together as start_together
 from launch import write_config
 from runs import checkpoints, left_over, metrics, wait_for_checkpoint, whole, whole_state
 
-pytestmark = pytest.mark.usefixtures("faulty", "unreported")
+pytestmark = pytest.mark.usefixtures("faulty")
 
 TIMEOUT, LEAVING = 20, 40
 """Seconds: one waits for another; a process may take over its end, on a busy machine."""
@@ -53,7 +53,7 @@ def config_with(folder, fault="none", rank=None, at=5, timeout=TIMEOUT, limit=1.
 def want(forge, toy_site, faults_site, tmp_path_factory):
     """What the run leaves without a fault."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    guardcore = Guardcore(forge, folder, toy_site, faults_site, report=False)
+    guardcore = Guardcore(forge, folder, toy_site, faults_site)
     run = start_together(guardcore, 2, "train", config_with(folder), "--out", folder / "run")
     assert [process.code for process in run.wait()] == [0, 0]
     return whole(folder / "run")

@@ -79,7 +79,7 @@ def kill(processes, ranks):
     return sum(process.code == -signal.SIGKILL for process in ended), ended[0].code == 0
 
 
-@pytest.mark.usefixtures("faulty", "unreported")
+@pytest.mark.usefixtures("faulty")
 @pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.slow)])
 def test_of_two_one_or_both_killed_at_random_moments_the_run_ends_as_if_undisturbed(
     together, tmp_path, times
@@ -106,7 +106,7 @@ def test_of_two_one_or_both_killed_at_random_moments_the_run_ends_as_if_undistur
         assert left_over(tmp_path / f"run-{number}") == []
 
 
-@pytest.mark.usefixtures("faulty", "unreported")
+@pytest.mark.usefixtures("faulty")
 @pytest.mark.parametrize(
     "worlds", [(2, 1, 3), pytest.param((2, 1, 3) * 4, marks=pytest.mark.slow)], ids=len
 )
