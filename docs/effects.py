@@ -1,9 +1,9 @@
 """What each way of saving time saves, on the embedded model.
 
 ``python docs/effects.py`` prints the rows of ``docs/performance.md``, or with names only some:
-``prefixes``, ``compile``, ``steps``, ``precision``, ``skipped``. The sides of a comparison take
-turns in one process, each from the base's weights; a figure is the median of some turns, in
-seconds of processor time, which other processes disturb least: use one thread
+``prefixes``, ``compile``, ``steps``, ``precision``, ``skipped``, ``kept``. The sides of a
+comparison take turns in one process, each from the base's weights; a figure is the median of some
+turns, in seconds of processor time, which other processes disturb least: use one thread
 (``OMP_NUM_THREADS=1``). ``python docs/effects.py embeddings MODEL`` compares a first and a second
 start of a pipeline whose encoders are worth leaving out (``docs/true_shape.py``).
 """
@@ -30,6 +30,7 @@ from guardcore.learner import Learner, load_weights
 from guardcore.plugins import PluginHost
 from guardcore.prompt import Prompt
 from guardcore.run import Run, build_backbone, prepare_prompts, prepared
+from guardcore.sampling import sample
 from guardcore_plugins.profiles import profiles
 
 TURNS = 5
@@ -154,6 +155,22 @@ def skipped() -> None:
     compared({"every group": {}, "groups without a spread": {}}, ["groups without a spread"])
 
 
+def kept() -> None:
+    """What a rollout keeps of an image for the update, by the window of trained steps."""
+    registry = PluginHost.on_demand().registry
+    for name, window in {"all of 10": "all", "2 of 10": {"size": 2}}.items():
+        tree: dict[str, Any] = laid_over(read_yaml(profiles()["tiny-sd3"]), SMALL)
+        changes = {"rollout": {"num_inference_steps": 10, "train_steps": window}, "tracker": []}
+        config = RunConfig.model_validate(laid_over(tree, changes))
+        with prepared(config, bind(config, registry)) as run:
+            found = sample(run, 1)
+        taken = [step for trajectory in found.trajectories for step in trajectory.steps]
+        tensors = [t for step in taken for t in (step.x, step.x_next, step.old.mean)]
+        distinct = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+        latents = sum(distinct.values()) / len(found.prompts)
+        sys.stdout.write(f"trained steps {name}: {latents / 1024:.0f} KiB of latents an image\n")
+
+
 def embeddings(model: str) -> None:
     """Two starts with ``text_encoders: cache``, until the embeddings of a few prompts are there."""
     from guardcore_plugins.backbones.quiet import quiet
@@ -186,6 +203,7 @@ EFFECTS = {
     "steps": steps,
     "precision": precision,
     "skipped": skipped,
+    "kept": kept,
 }
 
 if __name__ == "__main__":

@@ -94,6 +94,11 @@ class Train(Section):
         description="every update sees all samples, or each its share of them (Flow-GRPO)",
     )
     learning_rate: float = Field(1e-4, gt=0, description="AdamW's")
+    lr_scheduler: Literal["constant", "linear", "cosine"] = Field(
+        "constant",
+        description="the rate after the warm-up stays, or goes down to 0 at the end of "
+        "`iterations`; a run that goes on with more of them has the rates of the longer one",
+    )
     lr_warmup_steps: int = Field(0, ge=0, description="optimiser updates of linear warm-up")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="decay of the gradient's mean")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="decay of its square's mean")

@@ -13,6 +13,7 @@ from torch.nn import Parameter
 
 from guardcore.config import Train
 from guardcore.errors import GuardcoreError
+from guardcore.learning_rate import learning_rate
 from guardcore.sharding import apart, as_in, clip_grad_norm, is_shared_out, whole
 
 State = dict[str, dict[str, Tensor]]
@@ -49,7 +50,7 @@ class Learner:
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
         if finite:
             for group in self._optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * self._warmup()
+                group["lr"] = learning_rate(self.config, self.updates)
             self._optimizer.step()
             self.updates += 1
             self._average()
@@ -57,6 +58,11 @@ class Learner:
         self.skipped += not finite
         self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1
         return grad_norm if finite else None
+
+    @property
+    def learning_rate(self) -> float:
+        """The last update's."""
+        return float(self._optimizer.param_groups[0]["lr"])
 
     @property
     def exhausted(self) -> bool:
@@ -139,10 +145,6 @@ class Learner:
                 }
         self.updates, self.skipped = counters["updates"], counters["skipped"]
         self.skipped_in_a_row = counters["skipped_in_a_row"]
-
-    def _warmup(self) -> float:
-        steps = self.config.lr_warmup_steps
-        return min(1.0, (self.updates + 1) / steps) if steps else 1.0
 
     def _average(self) -> None:
         decay = self.config.ema_decay

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from diffusers.optimization import get_scheduler
 from torch import nn
 
 from guardcore import GuardcoreError
@@ -54,6 +55,35 @@ def test_warm_up_is_linear_in_the_updates():
         sizes.append(float((before - params["a.b"].detach())[0]))
     # of a constant gradient AdamW's step is the learning rate
     assert sizes == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1], rel=1e-4)
+
+
+@pytest.mark.parametrize("scheduler", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("warm_up", [0, 3])
+def test_the_rates_are_those_of_diffusers_schedulers(scheduler, warm_up):
+    params = parameters()
+    made = learner(
+        params,
+        learning_rate=0.1,
+        lr_scheduler=scheduler,
+        lr_warmup_steps=warm_up,
+        iterations=5,
+        updates_per_iteration=2,
+    )
+    reference = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    name = f"{scheduler}_with_warmup" if scheduler == "constant" else scheduler
+    judge = get_scheduler(name, reference, num_warmup_steps=warm_up, num_training_steps=10)
+    found, expected = [], []
+    for _ in range(12):  # more than the run has: a scheduler may not go below 0, or up again
+        give(params, [1.0, 1.0])
+        made.step(0.0)
+        found.append(made.learning_rate)
+        expected.append(judge.get_last_lr()[0])
+        reference.step()
+        judge.step()
+    assert found[:warm_up] == pytest.approx([0.1 * (n + 1) / 3 for n in range(warm_up)])
+    whole = slice(warm_up, 10 if scheduler == "cosine" else 12)  # diffusers' cosine goes up again
+    assert found[whole] == pytest.approx(expected[whole], abs=1e-12)
+    assert found[10:] == pytest.approx([0.1 if scheduler == "constant" else 0.0] * 2, abs=1e-12)
 
 
 def test_weight_decay_is_decoupled_a_part_of_the_weight_a_step():
