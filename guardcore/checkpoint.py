@@ -29,6 +29,7 @@ from guardcore.writing import sync
 _log = logging.getLogger("guardcore")
 _NAME = re.compile(r"iteration-(\d{6,})")
 _STATE = "state.json"
+_REMOVING = ".removing"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def save(
     keep: int,
     best: int | None = None,
 ) -> Checkpoint:
-    """Write a checkpoint, then remove all but the newest ``keep`` and that of iteration ``best``.
+    """Write a checkpoint, then prune.
 
     Raises:
         CheckpointError: It could not be written; those before it are untouched.
@@ -99,10 +100,18 @@ def save(
     found = find(directory)
     for later in (c for c in found if c.iteration > iteration):  # nothing whole can be later
         _set_aside(later)
-    aged = [c for c in found if c.iteration <= iteration][:-keep]
-    for old in (c for c in aged if c.iteration != best):
-        _remove(old)
+    prune(directory, keep, best)
     return written
+
+
+def prune(directory: Path, keep: int, best: int | None = None) -> None:
+    """Remove all checkpoints but the newest ``keep`` and that of iteration ``best``.
+
+    And what is left of one whose removal was cut off.
+    """
+    shutil.rmtree(directory.parent / _REMOVING, ignore_errors=True)
+    for old in (c for c in find(directory)[:-keep] if c.iteration != best):
+        _remove(old)
 
 
 def write(
@@ -202,7 +211,7 @@ def drop_after(directory: Path, iteration: int) -> None:
 
 def _remove(found: Checkpoint) -> None:
     """Take a checkpoint out of sight in one step, then remove it."""
-    aside = found.path.parent.parent / ".removing"
+    aside = found.path.parent.parent / _REMOVING
     shutil.rmtree(aside, ignore_errors=True)
     found.path.rename(aside)
     shutil.rmtree(aside, ignore_errors=True)

@@ -27,7 +27,7 @@ from guardcore.ranks import Ranks
 from guardcore.recording import recorded_iterations
 from guardcore.registry import Registry
 from guardcore.reporting import report_evaluation, report_iteration, report_run
-from guardcore.resuming import resumed, save, write_adapter
+from guardcore.resuming import resumed, save, tidy, write_adapter
 from guardcore.run import Run, coming_prompts, prepare_prompts, prepared
 from guardcore.run_directory import RunDirectory
 from guardcore.signals import StopRequest
@@ -166,6 +166,7 @@ def _run(
         run.trackers.started(record.path, record.read_config(), start)
     ranks.wait("start")
     watcher.recall(record)
+    tidy(run, record, watcher.kept)
     if start < 0 and run.eval_prompts is not None:
         metrics = report_evaluation(run, learner, record, watcher, 0)
         report_iteration(run, record, 0, metrics | run.clock.lap(), [])
@@ -188,22 +189,21 @@ def _run(
         ended = last or (alarm is not None and config.watch.stop)
         received = _received(stop, ranks)
         stopping = ended or learner.exhausted or received is not None
-        best = watcher.best if config.watch.keep_best else None
         report_iteration(run, record, iteration, metrics | run.clock.lap(), rows)
-        if stopping or iteration % config.checkpoint.every == 0 or iteration == best:
+        if stopping or iteration % config.checkpoint.every == 0 or iteration == watcher.kept:
             with run.clock("checkpoint"):
-                save(run, learner, record, iteration, best)
+                save(run, learner, record, iteration, watcher.kept)
         if learner.exhausted:
             raise GuardcoreError(
                 f"{learner.skipped_in_a_row} updates in a row had a non-finite gradient; "
                 f"checkpoint {iteration} is saved; lower train.learning_rate"
             )
         if ended:
-            write_adapter(run, learner, record, best)
+            write_adapter(run, learner, record, watcher.kept)
             return Outcome(record.path, iteration, finished=last, alarm=None if last else alarm)
         if stopping:
             return Outcome(record.path, iteration, finished=False, signal=received)
-    write_adapter(run, learner, record, watcher.best if config.watch.keep_best else None)
+    write_adapter(run, learner, record, watcher.kept)
     return Outcome(record.path, config.train.iterations, finished=True)
 
 

@@ -32,6 +32,12 @@ def resumed(run: Run, learner: Learner, record: RunDirectory, resume: bool) -> i
     return saved.iteration
 
 
+def tidy(run: Run, record: RunDirectory, best: int | None) -> None:
+    """Remove the checkpoints that a killed run had no time to: the main process's part."""
+    if run.ranks.main:
+        checkpoint.prune(record.checkpoints, run.config.checkpoint.keep, best)
+
+
 def save(
     run: Run, learner: Learner, record: RunDirectory, iteration: int, best: int | None
 ) -> None:

@@ -87,6 +87,11 @@ class Watcher:
         later = [seen for seen in self._seen if seen.iteration > 0]
         return max(later, key=lambda seen: float(seen.gold.mean())).iteration if later else None
 
+    @property
+    def kept(self) -> int | None:
+        """The iteration whose checkpoint is kept whatever its age: the best, where one is."""
+        return self.best if self._config.keep_best else None
+
     def recall(self, record: RunDirectory) -> None:
         """Look again at what the evaluations of a run that goes on have found."""
         for row in record.rows("metrics"):
