@@ -1,17 +1,15 @@
 """How long until a published-style loop's final held-out score is reached.
 
-``python docs/time_to_reward.py measure SEED FOLDER [ITERATIONS]`` trains the embedded model twice
-from the same base: by the bare loop of ``guardcore bench`` (plain Flow-GRPO: every step but the
-last trained, nothing skipped, float32), and by ``guardcore train``'s iteration as it is configured,
-until it has the score at which the other ended, and for half of the iterations at least. Both have
-the profile's prompts, rewards, learning rate, updates and iterations. Ours is scored on the
-held-out prompts after every few iterations, the other at its ends; neither is counted.
+``python docs/time_to_reward.py published SEED FOLDER`` trains the embedded model as the published
+scripts do: by the bare loop of ``guardcore bench`` (plain Flow-GRPO: every step but the last one
+trained, nothing skipped, float32, a learning rate that stays), with the default profile's prompts,
+reward and updates. Ours is the command itself, into ``FOLDER/guardcore-SEED``::
 
-``table FOLDER`` prints what ``docs/performance.md`` holds. A single seed's score after an iteration
-is uncertain by .01 to .02 (256 images); the last row compares the seeds' means.
+    guardcore train --set seed=SEED --set evaluate.every=5 --set evaluate.num_images=512 --out …
 
-Seconds are processor time, because other processes disturb them far less: use one thread
-(``OMP_NUM_THREADS=1``).
+``table FOLDER`` prints what ``docs/performance.md`` holds. Seconds are those of the iterations,
+without evaluations and checkpoints: so many times the median between two scores, which another
+process beside a part of the run doesn't change. Use one thread (``OMP_NUM_THREADS=1``).
 """
 
 from __future__ import annotations
@@ -21,10 +19,9 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -32,85 +29,72 @@ from guardcore.bench.floor import bare_iteration
 from guardcore.binding import bind
 from guardcore.config import RunConfig
 from guardcore.evaluation import evaluate
-from guardcore.iteration import iterate_with_room
 from guardcore.layers import laid_over, read_yaml
-from guardcore.learner import Learner
 from guardcore.plan import draw_prompts
 from guardcore.plugins import PluginHost
 from guardcore.run import Run, prepared
 from guardcore_plugins.profiles import profiles
 
-EVERY = 5
+ITERATIONS, EVERY = 90, 10
+"""Of the published-style loop; ours has its profile's."""
 CLIP = 1e-3  # the profile's range for `plain`
+IMAGES = 512  # two a held-out prompt
 SCORE = "eval/geneval"
 
 Point = Mapping[str, float]
 
 
-def published(run: Run) -> Callable[[int], None]:
-    """Return the bare loop over the run's model: AdamW and PPO's clip, nothing else."""
-    config, rollout = run.config, run.config.rollout
-    parameters = run.backbone.trainable().values()
-    optimizer = torch.optim.AdamW(parameters, lr=config.train.learning_rate, weight_decay=1e-4)
-    torch.manual_seed(config.seed)
-
-    def iterate(iteration: int) -> None:
-        number = len(run.train_prompts)
-        chosen = draw_prompts(number, rollout.groups, config.seed, iteration)
-        prompts = [run.train_prompts[c] for c in chosen for _ in range(rollout.group_size)]
-        bare_iteration(run, optimizer, prompts, range(rollout.num_inference_steps - 1), CLIP)
-
-    return iterate
-
-
-def trained(
-    run: Run,
-    iterate: Callable[[int], None],
-    every: int,
-    kept: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> Iterator[Point]:
-    """Yield the held-out score of the weights that are ``kept``, and the seconds of training."""
-    spent, last = 0.0, run.config.train.iterations
-    for iteration in range(last + 1):
-        if iteration:
-            before = time.process_time()
-            iterate(iteration)
-            spent += time.process_time() - before
-        if iteration % every == 0 or iteration == last:
-            with kept():
-                score = evaluate(run).metrics()[SCORE]
-            yield {"iteration": iteration, "seconds": spent, SCORE: score}
-
-
-def both(seed: int, iterations: int | None) -> Iterator[tuple[str, Point]]:
-    """Train the embedded model both ways."""
-    tree: dict[str, Any] = read_yaml(profiles()["tiny-sd3"])
-    changes: dict[str, Any] = {"seed": seed, "tracker": []}
-    if iterations is not None:
-        changes["train"] = {"iterations": iterations}
-    config = RunConfig.model_validate(laid_over(tree, changes))
-    binding = bind(config, PluginHost.on_demand().registry)
-    with prepared(config, binding) as run:
-        for theirs in trained(run, published(run), every=config.train.iterations):
-            yield "published", theirs
-    with prepared(config, binding) as run:
-        learner = Learner(run.backbone.trainable(), config.train)
-
-        def iterate(iteration: int) -> None:
-            iterate_with_room(run, learner, iteration)
-
-        for ours in trained(run, iterate, EVERY, learner.averaged):
-            yield "guardcore", ours
-            if ours[SCORE] >= theirs[SCORE] and ours["iteration"] >= config.train.iterations / 2:
-                return
-
-
-def measure(seed: int, folder: Path, iterations: int | None) -> None:
-    """Write a line a point."""
+def published(seed: int, folder: Path) -> None:
+    """Train by the bare loop, AdamW and PPO's clip, and nothing else; write a line a score."""
+    changes = {"seed": seed, "tracker": [], "evaluate": {"num_images": IMAGES}}
+    config = RunConfig.model_validate(laid_over(read_yaml(profiles()["tiny-sd3"]), changes))
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"seed-{seed}.jsonl").open("w", encoding="utf-8") as file:
-        for loop, point in both(seed, iterations):
-            print(json.dumps({"loop": loop, "seed": seed, **point}), file=file, flush=True)
+    with (
+        (folder / f"published-{seed}.jsonl").open("w", encoding="utf-8") as file,
+        prepared(config, bind(config, PluginHost.on_demand().registry)) as run,
+    ):
+        optimizer = torch.optim.AdamW(
+            run.backbone.trainable().values(), lr=config.train.learning_rate, weight_decay=1e-4
+        )
+        torch.manual_seed(seed)
+        seconds = 0.0
+        for iteration in range(ITERATIONS + 1):
+            if iteration:
+                before = time.perf_counter()
+                _iterate(run, optimizer, iteration)
+                seconds += time.perf_counter() - before
+            if iteration % EVERY == 0:
+                point = {"iteration": iteration, "seconds": seconds, **evaluate(run).metrics()}
+                print(json.dumps(point), file=file, flush=True)
+
+
+def _iterate(run: Run, optimizer: torch.optim.Optimizer, iteration: int) -> None:
+    rollout = run.config.rollout
+    chosen = draw_prompts(len(run.train_prompts), rollout.groups, run.config.seed, iteration)
+    prompts = [run.train_prompts[c] for c in chosen for _ in range(rollout.group_size)]
+    bare_iteration(run, optimizer, prompts, range(rollout.num_inference_steps - 1), CLIP)
+
+
+def trained(directory: Path) -> list[Point]:
+    """Return the held-out scores of a run directory, and the seconds of training until each."""
+    points, seconds = [], 0.0
+    for line in (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        apart = (row.get(f"seconds/{phase}", 0.0) for phase in ("evaluate", "checkpoint"))
+        if row["iteration"]:
+            seconds += row["seconds/total"] - sum(apart)
+        if SCORE in row:
+            points.append({"iteration": row["iteration"], "seconds": seconds, SCORE: row[SCORE]})
+    return points
+
+
+def paced(curve: Sequence[Point]) -> list[Point]:
+    """Return the curve as it is at an even pace."""
+    pace = statistics.median(
+        (end["seconds"] - start["seconds"]) / (end["iteration"] - start["iteration"])
+        for start, end in pairwise(curve)
+    )
+    return [{**point, "seconds": pace * point["iteration"]} for point in curve]
 
 
 def reached(curve: Sequence[Point], goal: float) -> float:
@@ -119,41 +103,45 @@ def reached(curve: Sequence[Point], goal: float) -> float:
 
 
 def mean(curves: Sequence[Sequence[Point]]) -> list[Point]:
-    """Return the curves' mean, as far as all of them go."""
+    """Return the curves' mean, point by point."""
     return [
         {key: statistics.mean(point[key] for point in points) for key in ("seconds", SCORE)}
-        for points in zip(*curves, strict=False)
+        for points in zip(*curves, strict=True)
     ]
 
 
 def table(folder: Path) -> str:
     """Return a row a seed, and one of their mean curves."""
     lines = [
-        "| seed | before | published, at the end | after | guardcore is there after | share |",
-        "|---|---|---|---|---|---|",
+        "| seed | before | published-style, at the end | after | GuardCore is there after | share "
+        "| GuardCore, at the end | after |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    curves: dict[str, list[list[Point]]] = {"published": [], "guardcore": []}
-    for file in sorted(folder.glob("seed-*.jsonl")):
+    theirs, ours = [], []
+    for file in sorted(folder.glob("published-*.jsonl")):
+        seed = file.stem.rpartition("-")[2]
         points = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        for loop, found in curves.items():
-            found.append([point for point in points if point["loop"] == loop])
-        lines.append(row(str(points[0]["seed"]), *(found[-1] for found in curves.values())))
-    lines.append(row("mean", *(mean(found) for found in curves.values())))
+        theirs.append(paced(points))
+        ours.append(paced(trained(folder / f"guardcore-{seed}")))
+        lines.append(_row(seed, theirs[-1], ours[-1]))
+    lines.append(_row("the seeds' mean curve", mean(theirs), mean(ours)))
     return "\n".join(lines)
 
 
-def row(name: str, theirs: Sequence[Point], ours: Sequence[Point]) -> str:
-    """Return a line of the table."""
+def _row(name: str, theirs: Sequence[Point], ours: Sequence[Point]) -> str:
     goal, whole = theirs[-1][SCORE], theirs[-1]["seconds"]
     there = reached(ours, goal)
     found = f"{there:.0f} s | {there / whole:.2f}" if there < math.inf else "not reached |"
-    return f"| {name} | {theirs[0][SCORE]:.3f} | {goal:.3f} | {whole:.0f} s | {found} |"
+    return (
+        f"| {name} | {theirs[0][SCORE]:.3f} | {goal:.3f} | {whole:.0f} s | {found} "
+        f"| {ours[-1][SCORE]:.3f} | {ours[-1]['seconds']:.0f} s |"
+    )
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["measure", seed, folder, *iterations]:
-            measure(int(seed), Path(folder), int(iterations[0]) if iterations else None)
+        case ["published", seed, folder]:
+            published(int(seed), Path(folder))
         case ["table", folder]:
             sys.stdout.write(table(Path(folder)) + "\n")
         case _:
