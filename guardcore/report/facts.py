@@ -34,8 +34,7 @@ def facts(run: RecordedRun) -> dict[str, str]:
         "Sampler": f"{component(config['sampler'], 'noise_level')}; {steps}",
         "An iteration": f"{plural(rollout['groups'], 'prompt')} × {rollout['group_size']} images "
         f"= {images:,}, {rollout['width']} × {rollout['height']} px; "
-        f"{plural(train['updates_per_iteration'], 'update')}, "
-        f"learning rate {float(train['learning_rate']):g}",
+        f"{plural(train['updates_per_iteration'], 'update')}, learning rate {_rate(train)}",
         "Refilling": _refilling(run),
         "Prompts": _prompts(config["prompts"]),
         "Penalty": "; ".join(component(spec, "weight") for spec in config.get("penalty") or ()),
@@ -44,6 +43,12 @@ def facts(run: RecordedRun) -> dict[str, str]:
         "Software": _software(run.manifest),
     }
     return {question: answer for question, answer in found.items() if answer}
+
+
+def _rate(train: Mapping[str, Any]) -> str:
+    """Return the learning rate, and how it falls; runs of before had no choice."""
+    rate, scheduler = f"{float(train['learning_rate']):g}", train.get("lr_scheduler", "constant")
+    return rate if scheduler == "constant" else f"{rate}, falling to 0 ({scheduler})"
 
 
 def status(run: RecordedRun) -> str:

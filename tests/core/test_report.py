@@ -16,6 +16,7 @@ from guardcore import GuardcoreError, Options, Prompt
 from guardcore.report import write_report
 from guardcore.report.canvas import png, style
 from guardcore.report.curves import held_out_curves, training_curves
+from guardcore.report.facts import facts
 from guardcore.report.figures import over_iterations
 from guardcore.report.figures_by_step import ratio_by_step
 from guardcore.report.groups import group_runs
@@ -185,6 +186,11 @@ def test_what_was_run_is_said_in_words(single, several):
     guard = "ratio: ratio-norm, then ppo-clip (low 2e-06, high 2e-06); gradient weight: inverse-dt"
     assert guard in several.text
     assert several.row("strategy")[1:] == ["guardcore:plain", "guardcore:plain", "guardcore:guard"]
+
+
+def test_a_learning_rate_that_falls_is_said(tmp_path):
+    run(tmp_path, train={"iterations": 1, "lr_scheduler": "cosine"})
+    assert facts(read_run(tmp_path))["An iteration"].endswith(", falling to 0 (cosine)")
 
 
 def test_config_and_manifest_are_on_the_page_word_by_word(single, folder):
