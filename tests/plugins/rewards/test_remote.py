@@ -155,7 +155,7 @@ def test_parts_are_spread_and_come_back_in_order(start):
 
 def test_a_server_that_fails_is_replaced_by_the_others(start):
     bad, good, images = start(lambda number: "nan"), start(), pictures()
-    judge = remote(bad, good, batch_size=2, retries=1)
+    judge = remote(bad, good, batch_size=2, retries=4)  # it is tried again after a rest
     assert torch.equal(judge(images, PROMPTS), brightness(images))
     assert good.requests >= 4
     judge.close()
