@@ -76,8 +76,7 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise GuardcoreError(f"{self.path} is a file; choose another --out")
         if not self._holds_a_run():
-            strangers = self.path.is_dir() and _visible(self.path)
-            if strangers:
+            if self.path.is_dir() and _strangers(self.path):
                 raise GuardcoreError(
                     f"{self.path} is not empty and holds no run; choose another --out"
                 )
@@ -235,7 +234,11 @@ class RunDirectory:
             replace(path, text)
 
 
-def _visible(directory: Path) -> list[Path]:
-    return [
-        p for p in directory.iterdir() if not p.name.startswith(".") and p.name != "manifest.json"
-    ]
+def _strangers(directory: Path) -> list[Path]:
+    """Return what a run that ended before it had a config does not leave.
+
+    Its processes' logs only where it had the lock: another program may have an error.log, too.
+    """
+    logs = ("error.log", "error-rank-*.log") if (directory / ".lock").exists() else ()
+    left = (".*", "manifest.json", *logs)
+    return [path for path in directory.iterdir() if not any(map(path.match, left))]

@@ -55,6 +55,18 @@ def test_a_directory_with_other_peoples_files_is_not_used(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("name", ["error.log", "error-rank-1.log"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_one_that_was_killed_before_it_had_a_config_is_used_its_logs_too(tmp_path, name, resume):
+    (tmp_path / name).write_text("waited in vain")
+    with pytest.raises(GuardcoreError, match="is not empty and holds no run"):
+        run(tmp_path, resume=resume)  # another program's
+    assert (tmp_path / name).read_text() == "waited in vain"
+    (tmp_path / ".lock").touch()
+    assert run(tmp_path, resume=resume).finished
+    assert not (tmp_path / name).exists()
+
+
 def test_a_users_own_config_does_not_make_a_directory_a_run(tmp_path):
     (tmp_path / "config.yaml").write_text("backbone: sd3\n")
     for resume in (False, True):
