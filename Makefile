@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 
 .PHONY: demo test lint base preference baseline docs figures clean
 
-demo: $(VENV)/.installed  ## fine-tune the embedded model with GRPO-Guard, about 5 minutes on two cores
+demo: $(VENV)/.installed  ## fine-tune the embedded model with GRPO-Guard, in minutes on two cores
 	$(BIN)/guardcore train
 
 test: $(VENV)/.installed-dev lint  ## what CI runs

@@ -82,8 +82,8 @@ def _metrics(
     metrics |= headline([done.figures for done in updates])
     metrics["loss"] = sum(done.loss for done in updates) / len(updates)
     metrics["grad_norm"] = sum(norms) / len(norms) if norms else 0.0
-    zero = (weighed.advantages[weighed.counted] == 0).all(1)
     metrics["learning_rate"] = learner.learning_rate
+    zero = (weighed.advantages[weighed.counted] == 0).all(1)
     metrics["advantage/zero"] = float(zero.double().mean())
     if settings.refill:
         metrics["rollout/refilled"] = int((~sampled.counted).sum()) // settings.group_size
